@@ -1,0 +1,249 @@
+package searchtoken
+
+import (
+	"container/heap"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gocache "github.com/patrickmn/go-cache"
+)
+
+// Key is what a token is cached under. Both halves are SHA-256 hashes: a Key
+// is a pseudonym that tells nobody the user's name, and is comparable.
+type Key struct {
+	// User covers the organization, its endpoint, and the security
+	// identities of the user.
+	User [sha256.Size]byte
+	// Params covers everything else that the token is asked for.
+	Params [sha256.Size]byte
+}
+
+// Cache keeps tokens. Its methods must be safe for concurrent use, and should
+// return when ctx is done. Its errors cost no page: a Get that fails counts as
+// a miss.
+//
+// Users have an epoch, a number that only Forget changes, so that a token that
+// was asked for before a Forget and arrives after it is not kept. Several
+// users may share an epoch: a Forget of one then costs the others a fetch.
+type Cache interface {
+	// Get returns the token under key, or the zero Token, and in either case
+	// the epoch of the key's user. A missing token is not an error. A token
+	// that a Forget removed is never returned with the epoch that the Forget
+	// began.
+	Get(ctx context.Context, key Key) (t Token, epoch uint64, err error)
+	// Set keeps t until t.Expiry, unless the user was forgotten since epoch:
+	// then it keeps nothing and kept is false. A t that has expired removes
+	// what is there. A Set that fails for another reason returns an error.
+	Set(ctx context.Context, key Key, t Token, epoch uint64) (kept bool, err error)
+	// Forget removes every token of the user and begins a new epoch, which
+	// outlives any fetch that is under way.
+	Forget(ctx context.Context, user [sha256.Size]byte) error
+}
+
+const (
+	defaultMaxUsers = 100_000
+
+	// Enough shards that the users of a large site do not meet at one lock,
+	// each large enough that chance fills them evenly.
+	maxShards     = 256
+	usersPerShard = 1024
+
+	// An application whose Prepare never asks for the same twice fills no
+	// more than this.
+	maxTokensPerUser = 64
+
+	epochStripes = 64 // in each shard
+
+	// How many expired users a Set removes at most. More than one, so that
+	// they become fewer; few, so that nobody waits for long.
+	sweepStep = 4
+)
+
+// MemoryCache is a Cache in this process's memory, over go-cache. It is safe
+// for concurrent use. It starts no goroutine, and needs no closing.
+type MemoryCache struct {
+	shards []shard
+}
+
+// NewMemoryCache returns a cache of at most maxUsers users, 0 (or less): of
+// 100,000. At the bound, a user whose tokens have expired makes room, else the
+// one whose tokens expire first. A user's token takes about one to two
+// kilobytes.
+func NewMemoryCache(maxUsers int) *MemoryCache {
+	if maxUsers <= 0 {
+		maxUsers = defaultMaxUsers
+	}
+	c := &MemoryCache{shards: make([]shard, min(max(maxUsers/usersPerShard, 1), maxShards))}
+	for i := range c.shards {
+		// Neither a janitor, which could not be stopped, nor go-cache's own
+		// expiry: a sweep of it holds the lock for as long as it takes.
+		c.shards[i].users = gocache.New(gocache.NoExpiration, 0)
+		c.shards[i].max = maxUsers / len(c.shards)
+	}
+	return c
+}
+
+// shard is a part of the users. Readers take no lock but go-cache's; mu orders
+// the writers.
+type shard struct {
+	users  *gocache.Cache // string(user) to *userTokens
+	epochs [epochStripes]atomic.Uint64
+	max    int
+
+	mu    sync.Mutex
+	queue expiryQueue // every user in users
+}
+
+// userTokens are the tokens of one user. What readers see of it never changes:
+// a write puts another one in its place.
+type userTokens struct {
+	tokens []paramsToken // the first to expire first
+	place  *place        // in the queue; only for writers
+}
+
+type paramsToken struct {
+	params [sha256.Size]byte
+	token  Token
+}
+
+func (c *MemoryCache) shard(user [sha256.Size]byte) (*shard, *atomic.Uint64) {
+	s := &c.shards[binary.LittleEndian.Uint64(user[:])%uint64(len(c.shards))]
+	return s, &s.epochs[binary.LittleEndian.Uint64(user[8:])%epochStripes]
+}
+
+// Get implements Cache. The error is always nil.
+func (c *MemoryCache) Get(_ context.Context, key Key) (Token, uint64, error) {
+	s, stripe := c.shard(key.User)
+	epoch := stripe.Load() // before the token, as Cache demands
+	if u := s.get(key.User); u != nil {
+		for i := range u.tokens {
+			if p := &u.tokens[i]; p.params == key.Params && p.token.Expiry.After(time.Now()) {
+				return p.token, epoch, nil
+			}
+		}
+	}
+	return Token{}, epoch, nil
+}
+
+// Set implements Cache. The error is always nil.
+func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (kept bool, err error) {
+	s, stripe := c.shard(key.User)
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stripe.Load() != epoch {
+		return false, nil
+	}
+	old := s.get(key.User)
+	var tokens []paramsToken
+	if old != nil {
+		tokens = make([]paramsToken, 0, len(old.tokens)+1)
+		for _, p := range old.tokens {
+			if p.params != key.Params && p.token.Expiry.After(now) {
+				tokens = append(tokens, p)
+			}
+		}
+	}
+	kept = t.Expiry.After(now)
+	if kept {
+		if len(tokens) == maxTokensPerUser {
+			tokens = tokens[1:]
+		}
+		tokens = append(tokens, paramsToken{key.Params, t})
+		slices.SortFunc(tokens, func(a, b paramsToken) int { return a.token.Expiry.Compare(b.token.Expiry) })
+	}
+	if len(tokens) > 0 {
+		s.put(key.User, old, tokens, now)
+	} else {
+		s.remove(key.User, old)
+	}
+	return kept, nil
+}
+
+// Forget implements Cache. The error is always nil.
+func (c *MemoryCache) Forget(_ context.Context, user [sha256.Size]byte) error {
+	s, stripe := c.shard(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(user, s.get(user))
+	stripe.Add(1) // last: whoever sees the epoch that begins must not see its predecessor's tokens
+	return nil
+}
+
+// get needs no lock. The conversion to a string is one that does not allocate.
+func (s *shard) get(user [sha256.Size]byte) *userTokens {
+	if u, ok := s.users.Get(string(user[:])); ok {
+		return u.(*userTokens)
+	}
+	return nil
+}
+
+// put keeps tokens, the last of which expires after now, in the place of old.
+func (s *shard) put(user [sha256.Size]byte, old *userTokens, tokens []paramsToken, now time.Time) {
+	expiry := tokens[len(tokens)-1].token.Expiry
+	var p *place
+	if old != nil {
+		p = old.place
+		p.expiry = expiry
+		heap.Fix(&s.queue, p.index)
+	} else {
+		s.makeRoom(now)
+		p = &place{user: user, expiry: expiry}
+		heap.Push(&s.queue, p)
+	}
+	s.users.Set(string(user[:]), &userTokens{tokens, p}, gocache.NoExpiration)
+}
+
+// makeRoom removes some users who have expired, and where none has and the
+// shard is full, the first who will.
+func (s *shard) makeRoom(now time.Time) {
+	for range sweepStep {
+		full := len(s.queue) >= s.max
+		if len(s.queue) == 0 || !full && s.queue[0].expiry.After(now) {
+			return
+		}
+		s.users.Delete(string(s.queue[0].user[:]))
+		heap.Pop(&s.queue)
+	}
+}
+
+func (s *shard) remove(user [sha256.Size]byte, u *userTokens) {
+	if u != nil {
+		s.users.Delete(string(user[:]))
+		heap.Remove(&s.queue, u.place.index)
+	}
+}
+
+// expiryQueue is a heap of users, the first to expire first.
+type expiryQueue []*place
+
+type place struct {
+	user   [sha256.Size]byte
+	expiry time.Time
+	index  int
+}
+
+func (q expiryQueue) Len() int           { return len(q) }
+func (q expiryQueue) Less(i, j int) bool { return q[i].expiry.Before(q[j].expiry) }
+func (q expiryQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *expiryQueue) Push(p any) {
+	p.(*place).index = len(*q)
+	*q = append(*q, p.(*place))
+}
+
+func (q *expiryQueue) Pop() any {
+	last := len(*q) - 1
+	p := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return p
+}

@@ -1,0 +1,558 @@
+package searchtoken
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Errors that a caller branches on, by way of errors.Is.
+var (
+	// ErrNoIdentity means that nobody is logged in: 401.
+	ErrNoIdentity = errors.New("searchtoken: nobody is logged in")
+	// ErrSession means that the session store failed: 500. It wraps the
+	// store's error.
+	ErrSession = errors.New("searchtoken: the session store failed")
+	// ErrUnavailable means that there is no token to be had at the moment:
+	// 503, or 502 if Coveo refuses. It wraps the cause, an *APIError if Coveo
+	// gave an answer.
+	ErrUnavailable = errors.New("searchtoken: no search token to be had at the moment")
+)
+
+// Config is what all routes of a Middleware share, and the default Route.
+type Config struct {
+	// OrganizationID is the Coveo organization. Required; a DNS label.
+	OrganizationID string
+	// Environment selects the platform. Default: EnvProduction.
+	Environment Environment
+	// APIKey is an "Authenticated search" key
+	// (https://docs.coveo.com/en/1718). It, Credential or Issuer is required,
+	// and only one of them.
+	APIKey string
+	// Credential returns the API key at each call of the platform, for keys
+	// that rotate. It must be safe for concurrent use. Its errors are logged,
+	// and must not contain the key.
+	Credential func(context.Context) (string, error)
+	// PlatformURL is the base URL of Coveo's APIs, for this server and for the
+	// browser: https, or http on loopback. Default: the organization's own
+	// endpoint, https://<org>.org.coveo.com in production
+	// (https://docs.coveo.com/en/mcc80216). Set it for a stand-in or a proxy.
+	PlatformURL string
+	// AnalyticsURL is the same for analytics. Default: the organization's own,
+	// https://<org>.analytics.org.coveo.com in production, whatever
+	// PlatformURL is.
+	AnalyticsURL string
+	// Issuer gets the tokens. Default: a Client made of the fields above.
+	Issuer Issuer
+	// Identify says who makes a request. Required.
+	Identify IdentityFunc
+	// Cache keeps the tokens. Default: NewMemoryCache(0). Middlewares may
+	// share one if their API keys grant the same.
+	Cache Cache
+	// HTTPClient makes the calls for tokens. Default: a client with a time-out
+	// of 10 seconds that honours HTTPS_PROXY. See ClientConfig.
+	HTTPClient *http.Client
+	// Logger gets what an operator should know: failures of Coveo, the cache
+	// and the session store, and why an identity was not found at debug level.
+	// No key, token or e-mail address. Default: slog.Default().
+	Logger *slog.Logger
+	// Observe is called for everything that happens to tokens, for metrics. It
+	// must be fast and safe for concurrent use. Default: none.
+	Observe func(Event)
+
+	// Route is the default route, that of Middleware.Handler. With makes
+	// others.
+	Route
+}
+
+// Route is what may differ from page to page.
+type Route struct {
+	// Params is what the route's tokens enforce: search hub, pipeline, filter,
+	// life and so on. Its UserIDs must be empty; the Identity's DisplayName
+	// and Groups replace UserDisplayName and UserGroups where they are set.
+	Params TokenParams
+	// Prepare has the last word on the parameters of a request's token: it may
+	// add a tenant's filter, for example. It gets a copy of its own to change,
+	// identity included. It runs for pages and for renewals, so it may depend
+	// only on what both requests carry (session, host, cookie), and must
+	// return an error where that is missing, never a wider grant. An error, or
+	// parameters that Coveo would refuse, are a 500. It must be safe for
+	// concurrent use. Default: none.
+	Prepare func(*http.Request, *TokenParams) error
+	// MinRemaining is the least life that the token of a page has left. A
+	// token with less is not used. Default: 2 minutes, since Coveo's libraries
+	// renew a token in its last one; make it hours for pages with IPX, which
+	// cannot renew. At most half of a token's life.
+	MinRemaining time.Duration
+	// RefreshBefore is how long before its expiry a token is fetched anew, in
+	// the background. Default: MinRemaining and a tenth of the rest of its
+	// life, at least 5 minutes. At most three quarters of a token's life. Must
+	// be more than MinRemaining.
+	RefreshBefore time.Duration
+	// RenewURL is the path on this site where the route's RenewHandler is
+	// mounted, "/coveo/token" for example. Default: none, and pages do not
+	// renew their tokens.
+	RenewURL string
+	// Nonce returns the Content-Security-Policy nonce of a request, which
+	// every script and style tag of a snippet then carries. Default: none.
+	Nonce func(*http.Request) string
+	// Optional serves a page without a token, too; Page.Err says why it has
+	// none. Default: the ErrorHandler answers in the page's place.
+	Optional bool
+	// ErrorHandler answers in the place of the page if there is no token for
+	// it; HTTPStatus says with which status. The caching headers, and
+	// Retry-After where it is known, are set before it is called. The error's
+	// text is for operators, not for visitors. Default: the status and its
+	// text, nothing else.
+	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+}
+
+// EventKind is what happened to a token.
+type EventKind int
+
+// The kinds of events.
+const (
+	// EventHit: a request was answered from the cache.
+	EventHit EventKind = iota + 1
+	// EventMiss: a request waited Elapsed for a token, or failed with Err.
+	EventMiss
+	// EventFetch: a call of the Issuer for requests that wait took Elapsed.
+	EventFetch
+	// EventRefresh: a call of the Issuer ahead of a token's expiry took Elapsed.
+	EventRefresh
+	// EventRenew: a call of the Issuer for a browser whose token was rejected
+	// took Elapsed.
+	EventRenew
+	// EventForget: a user's tokens were removed.
+	EventForget
+	// EventCacheError: the Cache failed with Err, and was done without.
+	EventCacheError
+)
+
+var eventNames = [...]string{
+	EventHit: "hit", EventMiss: "miss", EventFetch: "fetch", EventRefresh: "refresh",
+	EventRenew: "renew", EventForget: "forget", EventCacheError: "cache error",
+}
+
+// String is the kind's name in lower case.
+func (k EventKind) String() string {
+	if k < EventHit || int(k) >= len(eventNames) {
+		return "EventKind(" + strconv.Itoa(int(k)) + ")"
+	}
+	return eventNames[k]
+}
+
+// Event is reported to Config.Observe. It says nothing about the user.
+type Event struct {
+	Kind EventKind
+	// Elapsed is how long it took; 0 where nothing was waited for.
+	Elapsed time.Duration
+	// Err is nil where it succeeded.
+	Err error
+}
+
+// Middleware gives each request that passes through its Handler a search token
+// of the request's user. It is made by New, and safe for concurrent use.
+type Middleware struct {
+	*site
+	route  Route
+	params [sha256.Size]byte // the hash of route.Params as they stand
+}
+
+// site is what the routes of a Middleware share.
+type site struct {
+	source    *source
+	identify  IdentityFunc
+	logger    *slog.Logger
+	page      Page   // what is the same on every page
+	keyPrefix []byte // the part of Key.User that is
+}
+
+// New returns a Middleware, or one error (errors.Join) that names every field
+// of cfg that is missing or wrong, and the remedy. It makes no call of Coveo.
+func New(cfg Config) (*Middleware, error) {
+	platform, analytics, err := endpoints(cfg.OrganizationID, cfg.Environment, cfg.PlatformURL, cfg.AnalyticsURL)
+	errs := []error{err, cfg.Route.validate()}
+	switch {
+	case cfg.Issuer == nil:
+		errs = append(errs, checkCredential(cfg.APIKey, cfg.Credential))
+	case cfg.APIKey != "" || cfg.Credential != nil:
+		errs = append(errs, errors.New("searchtoken: Issuer, APIKey, Credential: exclude each other; set one of them"))
+	}
+	if cfg.Identify == nil {
+		errs = append(errs, errors.New("searchtoken: Identify: is required; SessionEmail is the common one"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if cfg.Issuer == nil {
+		cfg.Issuer = newClient(platform, ClientConfig{
+			OrganizationID: cfg.OrganizationID, APIKey: cfg.APIKey, Credential: cfg.Credential, HTTPClient: cfg.HTTPClient,
+		})
+	}
+	if cfg.Cache == nil {
+		cfg.Cache = NewMemoryCache(0)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	s := &site{
+		source:    newSource(cfg.Issuer, cfg.Cache, cfg.Logger, cfg.Observe),
+		identify:  cfg.Identify,
+		logger:    cfg.Logger,
+		keyPrefix: appendString(appendString(nil, cfg.OrganizationID), platform),
+		page: Page{
+			OrganizationID: cfg.OrganizationID, Environment: cmp.Or(cfg.Environment, EnvProduction),
+			PlatformURL: platform, AnalyticsURL: analytics,
+		},
+	}
+	return s.middleware(cfg.Route), nil
+}
+
+// validate names every bad field of r.
+func (r *Route) validate() error {
+	errs := []error{r.Params.validateGrant("Params.")}
+	bad := func(field, why string) { errs = append(errs, fmt.Errorf("searchtoken: %s: %s", field, why)) }
+	if len(r.Params.UserIDs) > 0 {
+		bad("Params.UserIDs", "must be empty; Identify says who searches")
+	}
+	if r.MinRemaining < 0 {
+		bad("MinRemaining", "must not be negative; 0 is the default, 2m")
+	}
+	if r.RefreshBefore < 0 {
+		bad("RefreshBefore", "must not be negative; 0 is the default")
+	}
+	if least := cmp.Or(r.MinRemaining, defaultMinRemaining); r.RefreshBefore > 0 && r.RefreshBefore <= least {
+		bad("RefreshBefore", fmt.Sprintf("must be more than MinRemaining, %v", least))
+	}
+	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {
+		bad("RenewURL", `must be a path on this site, "/coveo/token" for example`)
+	}
+	return errors.Join(errs...)
+}
+
+// isLocalPath reports whether a browser takes s for a path on the page's own
+// site. It takes a backslash for a slash, and does not see tabs and newlines.
+func isLocalPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f })
+}
+
+func (s *site) middleware(route Route) *Middleware {
+	route.Params = route.Params.clone()
+	return &Middleware{s, route, paramsHash(&route.Params, nil)}
+}
+
+// With returns the Middleware of another route, with the same cache and client.
+// change gets a copy of m's route, and may write to all of it. The copy's
+// RenewURL is empty: tokens that enforce something else need a RenewHandler of
+// their own, mounted under a URL of its own behind the same access control as
+// the pages. The error names every bad field, as New's does.
+func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
+	route := m.route
+	route.Params = route.Params.clone()
+	route.RenewURL = ""
+	change(&route)
+	if err := route.validate(); err != nil {
+		return nil, err
+	}
+	return m.middleware(route), nil
+}
+
+// Handler wraps next, so that FromContext finds a *Page with the token of the
+// request's user in the context of every request that next gets. Where there is
+// no token, the route's ErrorHandler answers, unless the route is Optional.
+//
+// Before next it sets Cache-Control to "private, no-store" and appends Cookie
+// to Vary, since the page that next renders is one user's. It does not wrap the
+// ResponseWriter, and does nothing after next.
+func (m *Middleware) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		setPageHeaders(w.Header())
+		page, err := m.newPage(r)
+		if err != nil && !m.route.Optional {
+			setRetryAfter(w.Header(), err)
+			if m.route.ErrorHandler != nil {
+				m.route.ErrorHandler(w, r, err)
+			} else {
+				answerError(w, err)
+			}
+			return
+		}
+		// Not before Identify and Prepare have run: gorilla's registry
+		// replaces the request's context.
+		next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), page)))
+	})
+}
+
+// newPage returns the page of r. It has a token, or it has Err, which is
+// returned as well.
+func (m *Middleware) newPage(r *http.Request) (*Page, error) {
+	page := m.page
+	page.RenewURL = m.route.RenewURL
+	if m.route.Nonce != nil {
+		page.Nonce = m.route.Nonce(r)
+	}
+	var o order
+	if page.Identity, o, page.Err = m.order(r); page.Err == nil {
+		page.SearchHub = o.params.SearchHub
+		page.Token, page.Err = m.source.token(r.Context(), &o)
+	}
+	return &page, page.Err
+}
+
+// order says who makes r, and what the user's token is to be.
+func (m *Middleware) order(r *http.Request) (id Identity, o order, err error) {
+	id, err = m.identify(r)
+	switch {
+	case err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires):
+		err = noIdentity("the session has ended")
+	case err == nil:
+		if err = validateUserIDs(id.UserIDs); err != nil {
+			err = fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
+			break
+		}
+		o, err = m.orderFor(r, id)
+	}
+	switch {
+	case errors.Is(err, ErrNoIdentity):
+		logNoIdentity(r, m.logger, err)
+	case err != nil && r.Context().Err() == nil:
+		m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", err)
+	}
+	return id, o, err
+}
+
+func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
+	o := order{
+		params:        m.route.Params,
+		sessionEnd:    id.Expires,
+		minRemaining:  m.route.MinRemaining,
+		refreshBefore: m.route.RefreshBefore,
+	}
+	o.key.User = m.userHash(id.UserIDs)
+	o.params.UserIDs = id.UserIDs
+	if id.DisplayName != "" {
+		o.params.UserDisplayName = id.DisplayName
+	}
+	if len(id.Groups) > 0 {
+		o.params.UserGroups = id.Groups
+	}
+	switch {
+	case m.route.Prepare != nil:
+		prepared, err := m.prepare(r, o.params)
+		if err != nil {
+			return order{}, err
+		}
+		o.params = prepared
+		o.key.Params = paramsHash(&o.params, id.UserIDs)
+	case id.DisplayName == "" && len(id.Groups) == 0:
+		o.key.Params = m.params
+	default:
+		o.key.Params = paramsHash(&o.params, id.UserIDs)
+	}
+	return o, nil
+}
+
+func (m *Middleware) prepare(r *http.Request, params TokenParams) (TokenParams, error) {
+	params = params.clone()
+	if err := m.route.Prepare(r, &params); err != nil {
+		return params, fmt.Errorf("searchtoken: Prepare: %w", err)
+	}
+	if err := params.Validate(); err != nil {
+		return params, fmt.Errorf("searchtoken: Prepare made parameters that Coveo would refuse: %w", err)
+	}
+	return params, nil
+}
+
+// userHash is Key.User.
+func (s *site) userHash(ids []UserID) [sha256.Size]byte {
+	var buf [256]byte // on the stack, for all but the longest names
+	return sha256.Sum256(appendUserIDs(append(buf[:0], s.keyPrefix...), ids))
+}
+
+// paramsHash is Key.Params: every field of p that decides what a token grants.
+// The user's own identities are in Key.User already.
+func paramsHash(p *TokenParams, own []UserID) [sha256.Size]byte {
+	var buf [512]byte
+	b := buf[:0]
+	if slices.Equal(p.UserIDs, own) {
+		b = appendUserIDs(b, nil)
+	} else {
+		b = appendUserIDs(b, p.UserIDs)
+	}
+	for _, s := range []string{p.UserDisplayName, p.SearchHub, p.Pipeline, p.Filter} {
+		b = appendString(b, s)
+	}
+	b = binary.AppendVarint(b, int64(p.validFor()))
+	b = appendStrings(b, p.UserGroups)
+	b = appendStrings(b, p.CanSeeUserProfileOf)
+	b = binary.AppendUvarint(b, uint64(len(p.DictionaryFieldContext)))
+	for _, field := range slices.Sorted(maps.Keys(p.DictionaryFieldContext)) {
+		b = appendString(appendString(b, field), p.DictionaryFieldContext[field])
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.AllowedDictionaryFieldKeys)))
+	for _, field := range slices.Sorted(maps.Keys(p.AllowedDictionaryFieldKeys)) {
+		b = appendStrings(appendString(b, field), p.AllowedDictionaryFieldKeys[field])
+	}
+	return sha256.Sum256(b)
+}
+
+// The encodings of a Key's parts begin with a length, so that no two different
+// sequences of parts are the same bytes.
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
+	}
+	return b
+}
+
+func appendUserIDs(b []byte, ids []UserID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = appendString(appendString(b, id.Name), id.Provider)
+		b = appendString(b, string(cmp.Or(id.Type, UserTypeUser)))
+	}
+	return b
+}
+
+// Forget removes the cached tokens of a user, for all routes: at log-out, or
+// when the user's rights have changed. It goes by id.UserIDs alone. No request
+// that begins after it has returned gets one of these tokens, nor one that was
+// being fetched meanwhile. A token that a browser holds already stays good until
+// it expires: Coveo cannot revoke it.
+//
+// The error is that of the Cache, or says that id has no UserIDs.
+func (m *Middleware) Forget(ctx context.Context, id Identity) error {
+	if len(id.UserIDs) == 0 {
+		return errors.New("searchtoken: Forget: the identity has no UserIDs")
+	}
+	if err := m.source.forget(ctx, m.userHash(id.UserIDs)); err != nil {
+		return fmt.Errorf("searchtoken: Forget: %w", err)
+	}
+	return nil
+}
+
+// Close ends background work, and waits for the fetches that are under way, 10
+// seconds at most with an Issuer that heeds its context. Routes made by With are
+// closed with it. A closed Middleware still serves, and refreshes no token ahead
+// of its expiry. The error is always nil; Close may be called again.
+func (m *Middleware) Close() error {
+	m.source.close()
+	return nil
+}
+
+// contextKey is the key of the *Page in a request's context.
+type contextKey struct{}
+
+// FromContext returns the page of a request that came through a Handler, by its
+// context; without a Handler, nil and false. With an Optional route the page
+// may have no token: Page.Err says why.
+func FromContext(ctx context.Context) (*Page, bool) {
+	page, ok := ctx.Value(contextKey{}).(*Page)
+	return page, ok && page != nil
+}
+
+// NewContext returns a context in which FromContext finds p, for tests of your
+// own handlers.
+func NewContext(ctx context.Context, p *Page) context.Context {
+	return context.WithValue(ctx, contextKey{}, p)
+}
+
+var (
+	// Shared by all responses: whoever appends to one copies it, since it has
+	// no room.
+	cacheControl = []string{"private, no-store"}
+	varyCookie   = []string{"Cookie"}
+)
+
+// setPageHeaders keeps one user's page out of every shared cache.
+func setPageHeaders(h http.Header) {
+	h["Cache-Control"] = cacheControl
+	vary, ok := h["Vary"]
+	if !ok {
+		h["Vary"] = varyCookie
+		return
+	}
+	for _, line := range vary {
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, "Cookie") {
+				return
+			}
+		}
+	}
+	h["Vary"] = append(vary, "Cookie")
+}
+
+// setRetryAfter sets the header in whole seconds, where it is known.
+func setRetryAfter(h http.Header, err error) {
+	if after := RetryAfter(err); after > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
+	}
+}
+
+// answerError answers with the status of err, and tells no more.
+func answerError(w http.ResponseWriter, err error) {
+	status := HTTPStatus(err)
+	http.Error(w, http.StatusText(status), status)
+}
+
+// HTTPStatus is the status with which the default ErrorHandler answers err: 401
+// where nobody is logged in, 502 where Coveo refuses, 503 where it cannot be
+// reached, fails or asks for patience, 429 where a browser asks for renewals too
+// often, else 500; 200 for nil.
+func HTTPStatus(err error) int {
+	var api *APIError
+	var limit *renewalLimitError
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.Is(err, ErrNoIdentity):
+		return http.StatusUnauthorized
+	case errors.Is(err, ErrSession):
+		return http.StatusInternalServerError
+	case errors.As(err, &limit):
+		return http.StatusTooManyRequests
+	case errors.As(err, &api) && !api.temporary():
+		return http.StatusBadGateway
+	case api != nil, errors.Is(err, ErrUnavailable):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// RetryAfter is how long to wait before asking again, as the Retry-After header
+// of an error response says it: at most 5 minutes; 0: not known.
+func RetryAfter(err error) time.Duration {
+	var (
+		unavailable *unavailableError
+		limit       *renewalLimitError
+		api         *APIError
+		after       time.Duration
+	)
+	switch {
+	case errors.As(err, &unavailable):
+		after = unavailable.retryAfter
+	case errors.As(err, &limit):
+		after = limit.retryAfter
+	case errors.As(err, &api):
+		after = api.RetryAfter
+	}
+	return min(max(after, 0), maxRetryAfter)
+}

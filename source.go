@@ -1,0 +1,637 @@
+package searchtoken
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	defaultMinRemaining  = 2 * time.Minute
+	leastRefreshBefore   = 5 * time.Minute
+	firstRetry, maxRetry = time.Second, time.Minute
+	failuresInARow       = 3 // of any keys: then the upstream is held back
+
+	// The users and keys that failures and renewals are remembered of.
+	maxRemembered = 4096
+
+	// Renewals that a user may force: three at once, then one in 20 seconds.
+	renewalInterval = 20 * time.Second
+	renewalBurst    = 3
+	// How long ago a token may have been asked for that replaces another of
+	// the same second.
+	sameSecond = 10 * time.Second
+
+	// How often a request asks again when what it waited for was forgotten.
+	maxTries = 5
+
+	logInterval = time.Minute // between two log lines about a failing Cache
+)
+
+// state is what a token is good for.
+type state int
+
+const (
+	dead       state = iota // for nothing: fetch another, and wait for it
+	nearExpiry              // for this request: fetch another in the background
+	fresh                   // for this request and the next
+)
+
+// order is what one request asks for.
+type order struct {
+	key                         Key
+	params                      TokenParams // shared: cloned before it leaves this file
+	sessionEnd                  time.Time   // zero: not known
+	minRemaining, refreshBefore time.Duration
+	rejected                    string // a token that is not wanted again; may be empty
+}
+
+// state is the state of t at now for the request that placed o.
+func (o *order) state(t Token, now time.Time) state {
+	if o.rejected != "" && !replaces(t, o.rejected, now) {
+		return dead
+	}
+	return o.lifeState(t, now)
+}
+
+// lifeState is state but for the question of whether t was rejected.
+func (o *order) lifeState(t Token, now time.Time) state {
+	if t.Value == "" || o.outlivesSession(t) {
+		return dead
+	}
+	life, remaining := t.Expiry.Sub(t.Issued), t.Expiry.Sub(now)
+	// The clamps leave time to refresh ahead of a token that lives shorter
+	// than the margins ask for.
+	least := min(cmp.Or(o.minRemaining, defaultMinRemaining), life/2)
+	before := o.refreshBefore
+	if before == 0 {
+		before = max(least+(life-least)/10, leastRefreshBefore)
+	}
+	before = min(before, life/4*3)
+	// Tokens of one moment are not refreshed in one moment.
+	before -= time.Duration(float64(before-least) / 10 * o.key.jitter())
+	switch {
+	case remaining <= least:
+		return dead
+	case remaining <= before:
+		return nearExpiry
+	}
+	return fresh
+}
+
+// outlivesSession reports whether t is good for longer than the session by more
+// than Coveo's shortest life of a token.
+func (o *order) outlivesSession(t Token) bool {
+	return !o.sessionEnd.IsZero() && t.Expiry.After(o.sessionEnd.Add(minValidFor))
+}
+
+// grant is what the issuer is asked for: a copy, with ValidFor cut to what is
+// left of the session.
+func (o *order) grant(now time.Time) TokenParams {
+	p := o.params.clone()
+	if left := o.sessionEnd.Sub(now); !o.sessionEnd.IsZero() && left < p.validFor() {
+		p.ValidFor = max(left.Truncate(time.Millisecond), minValidFor)
+	}
+	return p
+}
+
+// jitter is a number from 0 to 1 that stays the same for a key.
+func (k Key) jitter() float64 {
+	n := binary.LittleEndian.Uint16(k.User[16:]) ^ binary.LittleEndian.Uint16(k.Params[16:])
+	return float64(n) / (1 << 16)
+}
+
+// replaces reports whether t may be handed to a visitor who says that rejected
+// was rejected: it differs, and is the later of the two. Otherwise two processes
+// would hand out each other's void tokens for ever.
+func replaces(t Token, rejected string, now time.Time) bool {
+	if t.Value == rejected {
+		return false
+	}
+	asked, _ := jwtTimes(rejected)
+	iat, _ := jwtTimes(t.Value)
+	return iat > asked || iat == asked && now.Sub(t.Issued) < sameSecond
+}
+
+// clone is a deep copy.
+func (p TokenParams) clone() TokenParams {
+	p.UserIDs = slices.Clone(p.UserIDs)
+	p.UserGroups = slices.Clone(p.UserGroups)
+	p.CanSeeUserProfileOf = slices.Clone(p.CanSeeUserProfileOf)
+	p.DictionaryFieldContext = maps.Clone(p.DictionaryFieldContext)
+	p.AllowedDictionaryFieldKeys = maps.Clone(p.AllowedDictionaryFieldKeys)
+	for field, keys := range p.AllowedDictionaryFieldKeys {
+		p.AllowedDictionaryFieldKeys[field] = slices.Clone(keys)
+	}
+	return p
+}
+
+// errBrokeOff is the end of a fetch that panicked.
+var errBrokeOff = errors.New("searchtoken: the fetch of the token broke off")
+
+// source hands out tokens: from the cache, or from the issuer by way of one
+// fetch for all who ask for the same. Everything that is under mu is remembered
+// of fetches; a request whose token is fresh takes no lock.
+type source struct {
+	issuer  Issuer
+	cache   Cache
+	logger  *slog.Logger
+	observe func(Event) // may be nil
+
+	// epochs are this process's own, for when the cache fails to keep them.
+	epochs [256]atomic.Uint64
+
+	mu           sync.Mutex
+	flights      map[flightKey]*flight
+	failures     map[Key]*failure // of the last fetch of a key
+	upstream     upstream
+	renewals     map[[32]byte]*rate.Limiter
+	nextCacheLog time.Time
+	closed       bool
+	running      sync.WaitGroup
+}
+
+func newSource(issuer Issuer, cache Cache, logger *slog.Logger, observe func(Event)) *source {
+	return &source{
+		issuer: issuer, cache: cache, logger: logger, observe: observe,
+		flights:  map[flightKey]*flight{},
+		failures: map[Key]*failure{},
+		renewals: map[[32]byte]*rate.Limiter{},
+	}
+}
+
+// epoch is when, between two Forgets, a request looked into the cache.
+type epoch struct {
+	cache, local uint64
+	unknown      bool // the cache failed
+}
+
+// flightKey is what requests have to agree on to share a fetch.
+type flightKey struct {
+	Key
+	epoch
+}
+
+// flight is a fetch that is under way. What stands below done is written before
+// done is closed, and not read before.
+type flight struct {
+	order
+	kind       EventKind // EventFetch, EventRefresh or EventRenew
+	epoch      epoch
+	generation int  // of the upstream's failures, when it started
+	probe      bool // whether the upstream's answer is awaited by all others
+
+	done  chan struct{}
+	token Token
+	again bool // the user was forgotten meanwhile: waiters ask again
+	err   error
+}
+
+// token returns a token for o. It waits no longer than ctx; the fetch that it
+// may start goes on.
+func (s *source) token(ctx context.Context, o *order) (Token, error) {
+	var started time.Time
+	for range maxTries {
+		t, epoch := s.lookup(ctx, o.key)
+		now := now()
+		switch o.state(t, now) {
+		case nearExpiry:
+			s.refresh(ctx, o, epoch, now)
+			fallthrough
+		case fresh:
+			if started.IsZero() {
+				s.event(EventHit, 0, nil)
+			} else {
+				s.event(EventMiss, now.Sub(started), nil)
+			}
+			return t, nil
+		}
+		if started.IsZero() {
+			started = now
+		}
+		forced := o.lifeState(t, now) != dead // good, had it not been rejected
+		f, err := s.join(ctx, o, epoch, forced, now)
+		if err == nil {
+			select {
+			case <-f.done:
+				err = f.err
+			case <-ctx.Done():
+				err = &unavailableError{context.Cause(ctx), firstRetry}
+			}
+		}
+		switch elapsed := time.Since(started); {
+		case err != nil:
+			s.event(EventMiss, elapsed, err)
+			return Token{}, err
+		case !f.again && o.state(f.token, time.Now()) != dead:
+			s.event(EventMiss, elapsed, nil)
+			return f.token, nil
+		}
+	}
+	err := &unavailableError{errors.New("searchtoken: the user was forgotten again and again meanwhile"), firstRetry}
+	s.event(EventMiss, time.Since(started), err)
+	return Token{}, err
+}
+
+// lookup asks the cache. A failure is a miss.
+func (s *source) lookup(ctx context.Context, key Key) (Token, epoch) {
+	local := s.localEpoch(key.User).Load() // before the token, like the cache's
+	t, cached, err := s.cache.Get(ctx, key)
+	if err != nil {
+		s.cacheFailed(ctx, "Get", err)
+		return Token{}, epoch{local: local, unknown: true}
+	}
+	return t, epoch{cache: cached, local: local}
+}
+
+func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
+
+// join returns the fetch for o that is under way, or starts one.
+func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, now time.Time) (*flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[flightKey{o.key, epoch}]; f != nil {
+		return f, nil
+	}
+	kind := EventFetch
+	if forced {
+		kind = EventRenew
+	}
+	return s.start(ctx, o, epoch, kind, now)
+}
+
+// refresh starts a fetch for o in the background, unless one is under way or
+// would come too early.
+func (s *source) refresh(ctx context.Context, o *order, epoch epoch, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.flights[flightKey{o.key, epoch}] != nil {
+		return
+	}
+	// An error says that it is too early: the good token goes on.
+	_, _ = s.start(ctx, o, epoch, EventRefresh, now)
+}
+
+// start starts a fetch, or says what holds it back. The caller holds mu.
+func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKind, now time.Time) (*flight, error) {
+	if err := s.heldBack(o.key, now); err != nil {
+		return nil, err
+	}
+	if kind == EventRenew {
+		if err := s.allowRenewal(o.key.User, now); err != nil {
+			return nil, err
+		}
+	}
+	f := &flight{
+		order:      *o,
+		kind:       kind,
+		epoch:      epoch,
+		generation: s.upstream.generation,
+		probe:      s.upstream.err != nil,
+		done:       make(chan struct{}),
+		err:        &unavailableError{errBrokeOff, firstRetry},
+	}
+	f.params = o.params.clone() // the request may end before the fetch
+	s.upstream.probing = s.upstream.probing || f.probe
+	s.flights[flightKey{o.key, epoch}] = f
+	if !s.closed {
+		s.running.Add(1)
+	}
+	go s.run(context.WithoutCancel(ctx), f, !s.closed)
+	return f, nil
+}
+
+// run carries out f. Whatever happens in it, f ends.
+func (s *source) run(ctx context.Context, f *flight, tracked bool) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(ctx, v)
+			s.settle(f, errBrokeOff)
+		}
+		cancel()
+		s.mu.Lock()
+		delete(s.flights, flightKey{f.key, f.epoch})
+		if f.probe {
+			s.upstream.probing = false
+		}
+		s.mu.Unlock()
+		close(f.done)
+		if tracked {
+			s.running.Done()
+		}
+	}()
+	f.token, f.again, f.err = s.fetch(ctx, f)
+}
+
+// fetch gets the token of f from the issuer into the cache. If the user is
+// forgotten meanwhile, again is true.
+func (s *source) fetch(ctx context.Context, f *flight) (t Token, again bool, err error) {
+	// Another fetch may have ended between the request's look and this one.
+	cached, epoch := s.lookup(ctx, f.key)
+	if epoch.local != f.epoch.local || !epoch.unknown && !f.epoch.unknown && epoch.cache != f.epoch.cache {
+		return Token{}, true, nil
+	}
+	if st := f.state(cached, time.Now()); st == fresh || st == nearExpiry && f.kind != EventRefresh {
+		return cached, false, nil
+	}
+
+	asked := now()
+	params := f.grant(asked)
+	t, err = s.issuer.Issue(ctx, params)
+	elapsed := time.Since(asked)
+	s.settle(f, err)
+	if err == nil {
+		t = dated(t, asked, params.validFor())
+		err = s.check(f, t)
+	}
+	if err != nil {
+		err = s.unavailable(f.key, err)
+		s.failed(ctx, f.kind, elapsed, err)
+		return Token{}, false, err
+	}
+	s.event(f.kind, elapsed, nil)
+
+	kept := true
+	if !epoch.unknown {
+		if kept, err = s.cache.Set(ctx, f.key, t, epoch.cache); err != nil {
+			s.cacheFailed(ctx, "Set", err)
+			kept = true
+		}
+	}
+	return t, !kept || s.localEpoch(f.key.User).Load() != epoch.local, nil
+}
+
+// dated completes the times of a token from any Issuer.
+func dated(t Token, asked time.Time, validFor time.Duration) Token {
+	if t.Issued.IsZero() || t.Issued.After(time.Now()) {
+		t.Issued = asked
+	}
+	t.Issued, t.Expiry = t.Issued.Round(0), t.Expiry.Round(0)
+	if t.Expiry.IsZero() {
+		t.Expiry = expiry(t.Value, t.Issued, validFor)
+	}
+	if latest := t.Issued.Add(validFor); t.Expiry.After(latest) {
+		t.Expiry = latest
+	}
+	return t
+}
+
+// check refuses a token that would only be fetched again at once, and holds
+// back its key.
+func (s *source) check(f *flight, t Token) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	switch st := f.lifeState(t, time.Now()); {
+	case t.Value == "":
+		err = &APIError{StatusCode: http.StatusOK, Message: "the issuer returned an empty token"}
+	case t.Value == f.rejected:
+		err = errors.New("searchtoken: the issuer returned the token again that was rejected")
+	case st == dead:
+		err = &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token that has expired"}
+	case st == nearExpiry:
+		s.remember(f.key, errors.New("searchtoken: the issuer returned a token near its expiry"), false)
+	}
+	if err != nil {
+		s.remember(f.key, err, false)
+	}
+	return err
+}
+
+// forget removes the tokens of a user. Even if the cache fails to, no fetch that
+// is under way serves a later request.
+func (s *source) forget(ctx context.Context, user [32]byte) (err error) {
+	defer func() { s.event(EventForget, 0, err) }()
+	defer func() { s.localEpoch(user).Add(1) }() // last, as in a Cache
+	if err = s.cache.Forget(ctx, user); err != nil {
+		s.cacheFailed(ctx, "Forget", err)
+	}
+	return err
+}
+
+// close ends background work and waits for what is under way.
+func (s *source) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// failure is what is remembered of a fetch that failed.
+type failure struct {
+	err   error
+	until time.Time // no fetch before
+	tries int
+
+	temporary bool // the upstream failed, rather than refused
+	recovery  int  // how often the upstream had recovered
+}
+
+// add notes another failure, and doubles the time until the next try.
+func (f *failure) add(err error, now time.Time) {
+	delay := min(firstRetry<<min(f.tries, 10), maxRetry)
+	delay = time.Duration(float64(delay) * (0.9 + 0.2*rand.Float64())) // that not all come back at once
+	f.err, f.tries = err, f.tries+1
+	f.until = now.Add(max(delay, RetryAfter(err)))
+}
+
+// upstream is what is remembered of the failures of all keys together. While
+// err is set, all fetches are held back but one probe after another.
+type upstream struct {
+	failure
+	row        int       // failures without another answer between
+	retryAt    time.Time // the platform asked for no call before
+	generation int       // counts the additions to failure
+	recoveries int       // counts the ends of failure
+	probing    bool      // a probe is under way
+}
+
+// heldBack says why no fetch may start for key. The caller holds mu.
+func (s *source) heldBack(key Key, now time.Time) error {
+	u := &s.upstream
+	if u.err != nil && (u.probing || now.Before(u.until)) {
+		return &unavailableError{u.err, max(u.until.Sub(now), firstRetry)}
+	}
+	f := s.failures[key]
+	if f == nil || !now.Before(f.until) || f.temporary && f.recovery != u.recoveries {
+		return nil
+	}
+	return &unavailableError{f.err, f.until.Sub(now)}
+}
+
+// settle draws the conclusions from how the issuer answered f.
+func (s *source) settle(f *flight, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, u := time.Now(), &s.upstream
+	if err == nil {
+		delete(s.failures, f.key)
+	} else {
+		s.remember(f.key, err, isTemporary(err))
+	}
+	if err == nil || !isTemporary(err) {
+		u.row = 0
+		if u.err != nil && !now.Before(u.retryAt) {
+			u.failure = failure{}
+			u.recoveries++
+		}
+		return
+	}
+	u.row++
+	if after := RetryAfter(err); after > 0 {
+		u.retryAt = latest(u.retryAt, now.Add(after))
+	}
+	var api *APIError
+	limited := errors.As(err, &api) && api.StatusCode == http.StatusTooManyRequests
+	// What was in the air when the last failure was added adds none.
+	if (limited || u.row >= failuresInARow) && (u.err == nil || f.generation == u.generation) {
+		u.add(err, now)
+		u.generation++
+	}
+	u.until = latest(u.until, u.retryAt)
+}
+
+// remember notes that the fetch of key failed. The caller holds mu.
+func (s *source) remember(key Key, err error, temporary bool) {
+	now := time.Now()
+	f := s.failures[key]
+	if f == nil {
+		makeRoom(s.failures, func(f *failure) bool { return !now.Before(f.until) })
+		f = &failure{}
+		s.failures[key] = f
+	}
+	f.temporary, f.recovery = temporary, s.upstream.recoveries
+	f.add(err, now)
+}
+
+// makeRoom keeps m from growing beyond maxRemembered: idle values go first.
+func makeRoom[K comparable, V any](m map[K]V, idle func(V) bool) {
+	if len(m) < maxRemembered {
+		return
+	}
+	maps.DeleteFunc(m, func(_ K, v V) bool { return idle(v) })
+	for k := range m {
+		if len(m) < maxRemembered {
+			return
+		}
+		delete(m, k)
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// isTemporary reports whether err says that the upstream failed, rather than
+// that it refused this request.
+func isTemporary(err error) bool {
+	var api *APIError
+	return !errors.As(err, &api) || api.temporary()
+}
+
+// allowRenewal counts a forced fetch, and refuses it if there were too many.
+// The caller holds mu.
+func (s *source) allowRenewal(user [32]byte, now time.Time) error {
+	limiter := s.renewals[user]
+	if limiter == nil {
+		makeRoom(s.renewals, func(l *rate.Limiter) bool { return l.TokensAt(now) >= renewalBurst })
+		limiter = rate.NewLimiter(rate.Every(renewalInterval), renewalBurst)
+		s.renewals[user] = limiter
+	}
+	reservation := limiter.ReserveN(now, 1)
+	if wait := reservation.DelayFrom(now); wait > 0 {
+		reservation.CancelAt(now)
+		return &renewalLimitError{wait}
+	}
+	return nil
+}
+
+// unavailable wraps the cause for which there is no token for key.
+func (s *source) unavailable(key Key, cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.heldBack(key, time.Now()); err != nil {
+		return &unavailableError{cause, RetryAfter(err)}
+	}
+	return &unavailableError{cause, firstRetry}
+}
+
+// event reports to Config.Observe.
+func (s *source) event(kind EventKind, elapsed time.Duration, err error) {
+	if s.observe != nil {
+		s.observe(Event{kind, elapsed, err})
+	}
+}
+
+// failed reports a fetch that failed. What comes from memory later is not
+// reported again, so a failing upstream does not fill the log.
+func (s *source) failed(ctx context.Context, kind EventKind, elapsed time.Duration, err error) {
+	s.event(kind, elapsed, err)
+	level := slog.LevelWarn
+	var api *APIError
+	if errors.As(err, &api) && !api.temporary() {
+		level = slog.LevelError // it will not mend itself: a wrong key, for example
+	}
+	s.logger.Log(ctx, level, "searchtoken: no search token", "event", kind, "error", err)
+}
+
+// cacheFailed reports an error of the cache, unless the caller went away.
+func (s *source) cacheFailed(ctx context.Context, method string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.event(EventCacheError, 0, err)
+	s.mu.Lock()
+	now := time.Now()
+	silent := now.Before(s.nextCacheLog)
+	if !silent {
+		s.nextCacheLog = now.Add(logInterval)
+	}
+	s.mu.Unlock()
+	if !silent {
+		s.logger.WarnContext(ctx, "searchtoken: the cache fails", "method", method, "error", err)
+	}
+}
+
+// panicked reports a panic of the application's code on a goroutine of ours. Its
+// value may be anything, a secret for example.
+func (s *source) panicked(ctx context.Context, v any) {
+	reason := fmt.Sprintf("%T", v)
+	if err, ok := v.(runtime.Error); ok {
+		reason = err.Error()
+	}
+	s.logger.ErrorContext(ctx, "searchtoken: panic while fetching a token", "panic", reason, "stack", string(debug.Stack()))
+}
+
+// unavailableError is an ErrUnavailable with its cause.
+type unavailableError struct {
+	cause      error
+	retryAfter time.Duration
+}
+
+func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.cause.Error() }
+func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
+func (e *unavailableError) Unwrap() error        { return e.cause }
+
+// renewalLimitError says that a user forces too many renewals.
+type renewalLimitError struct{ retryAfter time.Duration }
+
+func (*renewalLimitError) Error() string { return "searchtoken: too many renewals of one user" }

@@ -1,0 +1,325 @@
+package searchtoken
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Page is all that a page needs to search as its user. The Middleware makes one
+// for each request; it belongs to that request, whose handler may change it.
+type Page struct {
+	// Token is the user's search token. The zero Token if there is none.
+	Token Token
+	// Identity is the user, as Identify said.
+	Identity Identity
+	// OrganizationID is the Coveo organization.
+	OrganizationID string
+	// Environment is the platform. The zero value is EnvProduction.
+	Environment Environment
+	// PlatformURL is the base URL of Coveo's APIs, without a slash at its end:
+	// PlatformURL + "/rest/search/v2" takes queries. Empty: the
+	// organization's own endpoint.
+	PlatformURL string
+	// AnalyticsURL is the base URL of analytics, likewise.
+	AnalyticsURL string
+	// RenewURL is where the page gets its next token. Empty: nowhere.
+	RenewURL string
+	// SearchHub is the hub that the token enforces. Empty: none.
+	SearchHub string
+	// Nonce is the Content-Security-Policy nonce of the page. Empty: none.
+	Nonce string
+	// Err says why an Optional route has no Token; HTTPStatus(Err) is the kind.
+	// For operators, not for visitors. Nil where there is a token.
+	Err error
+}
+
+// The versions of Coveo's libraries that the snippets load by default, in the
+// words of the CDN's paths.
+const (
+	jsuiVersion     = "2.10126"
+	atomicVersion   = "3"
+	headlessVersion = "3"
+
+	assetsOrigin = "https://static.cloud.coveo.com" // for HIPAA as well
+)
+
+// FuncMap returns the template functions that render what belongs into the
+// <head> of a search page: style sheet, library and start-up script. The first
+// argument of each is the *Page; then come options, a name and a value each:
+//
+//	{{coveoJSUI .Coveo "culture" "fr"}}
+//
+// coveoJSUI starts the JavaScript Search Framework on the element that matches
+// the option "root", a CSS selector (".CoveoSearchInterface"). "version" (2.10126)
+// and "assets" (https://static.cloud.coveo.com), an origin with the CDN's paths,
+// say where the library comes from. "culture" is a language to load, "fr" for
+// example; "lazy" "true" loads the library in parts; "integrity" is the library's
+// Subresource Integrity value.
+//
+// coveoAtomic starts Atomic 3 on "root" ("atomic-search-interface"), with
+// "version" (3) and "assets".
+//
+// coveoHeadless sets window.coveoEngine to a Promise of a Headless 3 search
+// engine, and window.coveoEngineConfiguration to its configuration, with
+// "version" (3) and "assets". With "build" "false" it sets the configuration
+// only, for sites that bundle Headless.
+//
+// coveoIPX and coveoIPXBuilder load an In-Product Experience, by the id of its
+// page or interface: {{coveoIPX .Coveo "page-id"}}. They take no options. The
+// token is part of the script's URL and cannot be renewed: see
+// Route.MinRemaining.
+//
+// Where the page renews its token (RenewURL), one request does it for all parallel
+// calls of the library, and ends after 20 seconds.
+//
+// A nil *Page, or one without a token, renders an HTML comment that says why and
+// no script. Unknown options, bad values and ids end the template's execution
+// with an error. The functions are safe for concurrent use.
+func FuncMap() template.FuncMap {
+	return template.FuncMap{
+		"coveoJSUI":       coveoJSUI,
+		"coveoAtomic":     coveoAtomic,
+		"coveoHeadless":   coveoHeadless,
+		"coveoIPX":        coveoIPX,
+		"coveoIPXBuilder": coveoIPXBuilder,
+	}
+}
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+var snippets = template.Must(template.ParseFS(templateFiles, "templates/*.html"))
+
+// snippet is what the files in templates/ render.
+type snippet struct {
+	StyleSheet, Library string   // URLs
+	Scripts             []string // URLs of what comes after the library
+	Integrity, Nonce    string
+	Renews              bool
+	Page                any // becomes a JavaScript object
+}
+
+func (s snippet) render(name string) (template.HTML, error) {
+	var b bytes.Buffer
+	if err := snippets.ExecuteTemplate(&b, name, s); err != nil {
+		return "", err
+	}
+	return template.HTML(b.String()), nil
+}
+
+func coveoJSUI(p *Page, pairs ...string) (template.HTML, error) {
+	o, err := parseOptions("coveoJSUI", pairs, map[string]string{
+		"assets": assetsOrigin, "culture": "", "integrity": "", "lazy": "false", "root": ".CoveoSearchInterface", "version": jsuiVersion,
+	})
+	if comment := p.noToken(); err != nil || comment != "" {
+		return comment, err
+	}
+	base := o["assets"] + "/searchui/v" + o["version"]
+	s := snippet{
+		StyleSheet: base + "/css/CoveoFullSearch.min.css",
+		Library:    base + "/js/CoveoJsSearch.min.js",
+		Integrity:  o["integrity"],
+		Nonce:      p.Nonce,
+		Renews:     p.RenewURL != "",
+	}
+	if o["lazy"] == "true" {
+		s.Library = base + "/js/CoveoJsSearch.Lazy.min.js"
+	}
+	if culture := o["culture"]; culture != "" {
+		s.Scripts = append(s.Scripts, base+"/js/cultures/"+culture+".js")
+	}
+	platform, analytics := p.endpoints()
+	s.Page = map[string]any{
+		"root":           o["root"],
+		"organizationId": p.OrganizationID,
+		"accessToken":    p.Token.Value,
+		"renewUrl":       p.RenewURL,
+		// JSUI does not find the organization's endpoints by itself.
+		"restUri":   platform + "/rest/search",
+		"analytics": withSearchHub(p, map[string]any{"endpoint": analytics + "/rest/ua"}),
+	}
+	return s.render("jsui.html")
+}
+
+func coveoAtomic(p *Page, pairs ...string) (template.HTML, error) {
+	o, err := parseOptions("coveoAtomic", pairs, map[string]string{
+		"assets": assetsOrigin, "root": "atomic-search-interface", "version": atomicVersion,
+	})
+	if comment := p.noToken(); err != nil || comment != "" {
+		return comment, err
+	}
+	base := o["assets"] + "/atomic/v" + o["version"]
+	return snippet{
+		StyleSheet: base + "/themes/coveo.css",
+		Library:    base + "/atomic.esm.js",
+		Nonce:      p.Nonce,
+		Renews:     p.RenewURL != "",
+		Page:       map[string]any{"root": o["root"], "renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
+	}.render("atomic.html")
+}
+
+func coveoHeadless(p *Page, pairs ...string) (template.HTML, error) {
+	o, err := parseOptions("coveoHeadless", pairs, map[string]string{
+		"assets": assetsOrigin, "build": "true", "version": headlessVersion,
+	})
+	if comment := p.noToken(); err != nil || comment != "" {
+		return comment, err
+	}
+	s := snippet{
+		Nonce:  p.Nonce,
+		Renews: p.RenewURL != "",
+		Page:   map[string]any{"renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
+	}
+	if o["build"] == "true" {
+		s.Library = o["assets"] + "/headless/v" + o["version"] + "/headless.esm.js"
+	}
+	return s.render("headless.html")
+}
+
+func coveoIPX(p *Page, pageID string) (template.HTML, error) {
+	return ipx(p, "coveoIPX", pageID, "pages", "inappwidget/loader")
+}
+
+func coveoIPXBuilder(p *Page, interfaceID string) (template.HTML, error) {
+	return ipx(p, "coveoIPXBuilder", interfaceID, "ipxinterface/v1/interfaces", "loader")
+}
+
+// ipxID is a page's or an interface's id: a UUID, as far as is known.
+var ipxID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func ipx(p *Page, helper, id, collection, loader string) (template.HTML, error) {
+	if !ipxID.MatchString(id) {
+		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", helper, truncate(id))
+	}
+	if comment := p.noToken(); comment != "" {
+		return comment, nil
+	}
+	// It is not known to us that an organization's own endpoint serves the
+	// loaders; the platform's general one does. That the builder's loader
+	// takes access_token, too, is what https://docs.coveo.com/en/56 says of
+	// IPX interfaces; its own reference lists no parameter.
+	base := "https://platform" + p.Environment.suffix() + ".cloud.coveo.com"
+	own, _ := ownEndpoints(p.OrganizationID, p.Environment)
+	if platform, _ := p.endpoints(); platform != own {
+		base = platform
+	}
+	query := url.Values{"access_token": {p.Token.Value}}
+	return snippet{
+		Library: base + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(),
+		Nonce:   p.Nonce,
+	}.render("ipx.html")
+}
+
+// noToken is the comment to render in the place of a snippet; empty where the
+// page has a token. It says what the visitor may know.
+func (p *Page) noToken() template.HTML {
+	switch {
+	case p == nil:
+		return "<!-- searchtoken: no search here: the request did not pass through Middleware.Handler, or the template was not given its *Page -->"
+	case errors.Is(p.Err, ErrNoIdentity):
+		return "<!-- searchtoken: no search here: nobody is logged in -->"
+	case p.Err != nil:
+		return template.HTML("<!-- searchtoken: no search here: no token for the moment (" + http.StatusText(HTTPStatus(p.Err)) + ") -->")
+	case p.Token.Value == "":
+		return "<!-- searchtoken: no search here: the page has no token -->"
+	}
+	return ""
+}
+
+// endpoints are those of p, or the organization's own in the place of none.
+func (p *Page) endpoints() (platform, analytics string) {
+	platform, analytics = ownEndpoints(p.OrganizationID, p.Environment)
+	return cmp.Or(p.PlatformURL, platform), cmp.Or(p.AnalyticsURL, analytics)
+}
+
+// engineConfiguration is the configuration of a Headless engine, which Atomic
+// takes as well. Headless finds the organization's own endpoints by itself; any
+// other has to be told to it as a proxy.
+func (p *Page) engineConfiguration() map[string]any {
+	platform, analytics := p.endpoints()
+	ownPlatform, ownAnalytics := ownEndpoints(p.OrganizationID, p.Environment)
+	search := withSearchHub(p, map[string]any{})
+	if platform != ownPlatform {
+		search["proxyBaseUrl"] = platform + "/rest/search/v2"
+	}
+	// Headless 3's default, "next", is for commerce only.
+	events := map[string]any{"analyticsMode": "legacy"}
+	if analytics != ownAnalytics {
+		events["proxyBaseUrl"] = analytics
+	}
+	return map[string]any{
+		"organizationId": p.OrganizationID,
+		"environment":    cmp.Or(p.Environment, EnvProduction),
+		"accessToken":    p.Token.Value,
+		"search":         search,
+		"analytics":      events,
+	}
+}
+
+// withSearchHub adds the hub that the token enforces. A page that names another
+// would only be overruled.
+func withSearchHub(p *Page, m map[string]any) map[string]any {
+	if p.SearchHub != "" {
+		m["searchHub"] = p.SearchHub
+	}
+	return m
+}
+
+// optionChecks say what is wrong with an option's value.
+var optionChecks = map[string]func(value string) string{
+	"assets": func(v string) string {
+		if err := checkBaseURL(v); err != nil {
+			return err.Error()
+		}
+		if u, err := url.Parse(v); err != nil || u.Path != "" {
+			return "must be an origin, without a path"
+		}
+		return ""
+	},
+	"build":     mustMatch(`^(true|false)$`, `must be "true" or "false"`),
+	"culture":   mustMatch(`^[a-z]{2}(-[a-z]{2})?$`, `must be one of JSUI's languages, "fr" or "pt-br" for example`),
+	"integrity": mustMatch(`^sha(256|384|512)-[A-Za-z0-9+/]+=*( sha(256|384|512)-[A-Za-z0-9+/]+=*)*$`, `must be a hash, "sha384-…"`),
+	"lazy":      mustMatch(`^(true|false)$`, `must be "true" or "false"`),
+	"root":      mustMatch(`\S`, "must be a CSS selector"),
+	"version":   mustMatch(`^[0-9]+(\.[0-9]+)*$`, "must be digits and dots"),
+}
+
+func mustMatch(pattern, why string) func(string) string {
+	re := regexp.MustCompile(pattern)
+	return func(value string) string {
+		if re.MatchString(value) {
+			return ""
+		}
+		return why
+	}
+}
+
+// parseOptions puts the pairs of a helper's arguments into the place of its
+// defaults.
+func parseOptions(helper string, pairs []string, options map[string]string) (map[string]string, error) {
+	names := strings.Join(slices.Sorted(maps.Keys(options)), ", ")
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("searchtoken: %s: options are pairs of a name and a value; the names are %s", helper, names)
+	}
+	for pair := range slices.Chunk(pairs, 2) {
+		name, value := pair[0], pair[1]
+		if _, ok := options[name]; !ok {
+			return nil, fmt.Errorf("searchtoken: %s: there is no option %q; the options are %s", helper, truncate(name), names)
+		}
+		if why := optionChecks[name](value); why != "" {
+			return nil, fmt.Errorf("searchtoken: %s: option %q: %s", helper, name, why)
+		}
+		options[name] = value
+	}
+	return options, nil
+}
