@@ -64,7 +64,9 @@ const (
 // and "assets" (https://static.cloud.coveo.com), an origin with the CDN's paths,
 // say where the library comes from. "culture" is a language to load, "fr" for
 // example; "lazy" "true" loads the library in parts; "integrity" is the library's
-// Subresource Integrity value.
+// Subresource Integrity value. Events are logged, and the search hub named, if
+// there is a CoveoAnalytics element. Under a Content-Security-Policy "lazy" needs
+// 'strict-dynamic'.
 //
 // coveoAtomic starts Atomic 3 on "root" ("atomic-search-interface"), with
 // "version" (3) and "assets".
@@ -106,7 +108,7 @@ type snippet struct {
 	Scripts             []string // URLs of what comes after the library
 	Integrity, Nonce    string
 	Renews              bool
-	Page                any // becomes a JavaScript object
+	Page, Assets        any // become JavaScript objects; Assets may be nil
 }
 
 func (s snippet) render(name string) (template.HTML, error) {
@@ -159,13 +161,17 @@ func coveoAtomic(p *Page, pairs ...string) (template.HTML, error) {
 		return comment, err
 	}
 	base := o["assets"] + "/atomic/v" + o["version"]
-	return snippet{
+	s := snippet{
 		StyleSheet: base + "/themes/coveo.css",
 		Library:    base + "/atomic.esm.js",
 		Nonce:      p.Nonce,
 		Renews:     p.RenewURL != "",
 		Page:       map[string]any{"root": o["root"], "renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
-	}.render("atomic.html")
+	}
+	if o["assets"] != assetsOrigin {
+		s.Assets = map[string]string{"root": o["root"], "language": base + "/lang", "icon": base + "/assets"}
+	}
+	return s.render("atomic.html")
 }
 
 func coveoHeadless(p *Page, pairs ...string) (template.HTML, error) {
@@ -239,22 +245,24 @@ func (p *Page) noToken() template.HTML {
 // endpoints are those of p, or the organization's own in the place of none.
 func (p *Page) endpoints() (platform, analytics string) {
 	platform, analytics = ownEndpoints(p.OrganizationID, p.Environment)
-	return cmp.Or(p.PlatformURL, platform), cmp.Or(p.AnalyticsURL, analytics)
+	return cmp.Or(strings.TrimRight(p.PlatformURL, "/"), platform), cmp.Or(strings.TrimRight(p.AnalyticsURL, "/"), analytics)
 }
 
 // engineConfiguration is the configuration of a Headless engine, which Atomic
-// takes as well. Headless finds the organization's own endpoints by itself; any
-// other has to be told to it as a proxy.
+// takes as well. Headless finds the organization's production endpoints by
+// itself. Others it takes as proxies; those of other environments, too, since a
+// renewal makes Headless 3.50 and Atomic 3.41 forget the environment.
 func (p *Page) engineConfiguration() map[string]any {
 	platform, analytics := p.endpoints()
 	ownPlatform, ownAnalytics := ownEndpoints(p.OrganizationID, p.Environment)
 	search := withSearchHub(p, map[string]any{})
-	if platform != ownPlatform {
+	production := p.Environment.suffix() == ""
+	if !production || platform != ownPlatform {
 		search["proxyBaseUrl"] = platform + "/rest/search/v2"
 	}
 	// Headless 3's default, "next", is for commerce only.
 	events := map[string]any{"analyticsMode": "legacy"}
-	if analytics != ownAnalytics {
+	if !production || analytics != ownAnalytics {
 		events["proxyBaseUrl"] = analytics
 	}
 	return map[string]any{

@@ -581,10 +581,10 @@ func AccessToken(value string, expires time.Time) Issuer {
 	if expires.IsZero() || expires.After(latest) {
 		expires = latest
 	}
-	return accessToken{Value: value, Expiry: expires.Round(0)}
+	return accessToken{Token{Value: value, Expiry: expires.Round(0)}}
 }
 
-type accessToken Token
+type accessToken struct{ Token }
 
 func (t accessToken) Issue(context.Context, TokenParams) (Token, error) {
 	issued := now()
