@@ -136,7 +136,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// store is a Cache of which any method may be replaced.
+// cache is a Cache of which any method may be replaced.
 type cache struct {
 	searchtoken.Cache
 	get    func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error)

@@ -174,9 +174,11 @@ func TestNewClientRefuses(t *testing.T) {
 		cfg  searchtoken.ClientConfig
 		want []string
 	}{
-		"good":             {good, nil},
-		"nothing":          {searchtoken.ClientConfig{}, []string{"OrganizationID", "APIKey"}},
-		"two credentials":  {with(func(c *searchtoken.ClientConfig) { c.Credential = func(context.Context) (string, error) { return "", nil } }), []string{"APIKey", "Credential"}},
+		"good":    {good, nil},
+		"nothing": {searchtoken.ClientConfig{}, []string{"OrganizationID", "APIKey"}},
+		"two credentials": {with(func(c *searchtoken.ClientConfig) {
+			c.Credential = func(context.Context) (string, error) { return "", nil }
+		}), []string{"APIKey", "Credential"}},
 		"key with newline": {with(func(c *searchtoken.ClientConfig) { c.APIKey += "\n" }), []string{"APIKey"}},
 		"environment":      {with(func(c *searchtoken.ClientConfig) { c.Environment = "production" }), []string{"Environment"}},
 	}
@@ -595,7 +597,9 @@ func TestClientExpiry(t *testing.T) {
 		{"absurdly long", 0, func(time.Time) string { return jwt(map[string]any{"iat": 1, "exp": 1e12}) }, 24 * time.Hour},
 		{"beyond all numbers", 0, func(time.Time) string { return jwt(map[string]any{"iat": 1, "exp": 1e300}) }, 24 * time.Hour},
 		{"expired when issued", 0, func(time.Time) string { return jwt(map[string]any{"iat": 2000, "exp": 1000}) }, 0},
-		{"no iat, early exp", 0, func(p time.Time) string { return jwt(map[string]any{"exp": p.Add(time.Hour - skew - 2*time.Second).Unix()}) }, time.Hour},
+		{"no iat, early exp", 0, func(p time.Time) string {
+			return jwt(map[string]any{"exp": p.Add(time.Hour - skew - 2*time.Second).Unix()})
+		}, time.Hour},
 		{"no iat, late exp", time.Hour, func(p time.Time) string { return jwt(map[string]any{"exp": p.Unix()}) }, time.Hour},
 		{"no claims", 30 * time.Minute, func(time.Time) string { return jwt(nil) }, 30 * time.Minute},
 		{"claims of other types", 0, func(time.Time) string { return jwt(map[string]any{"iat": "1", "exp": true}) }, 24 * time.Hour},

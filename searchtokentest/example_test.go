@@ -1,0 +1,116 @@
+package searchtokentest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+// A server asks for a token of its visitor, and the visitor's page searches with it.
+func ExampleNewServer() {
+	coveo := searchtokentest.NewServer(searchtokentest.Config{})
+	defer coveo.Close()
+
+	post := func(path, credential, body string, answer any) {
+		r, err := http.NewRequest(http.MethodPost, coveo.URL+path, strings.NewReader(body))
+		if err != nil {
+			log.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+credential)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	var issued struct{ Token string }
+	post("/rest/search/v2/token", searchtokentest.DefaultAPIKey,
+		`{"userIds": [{"name": "alice@example.com", "provider": "Email Security Provider"}]}`, &issued)
+
+	var found struct {
+		Results []struct{ Title, ClickURI string }
+	}
+	post("/rest/search/v2", issued.Token, `{"q": "review"}`, &found)
+	for _, r := range found.Results {
+		fmt.Println(r.Title, r.ClickURI)
+	}
+	fmt.Println(coveo.Count(searchtokentest.KindToken), "token call")
+	// Output:
+	// Alice's performance review https://reports.example.com/reviews/alice
+	// 1 token call
+}
+
+// Without a socket: the platform is the client's transport.
+func ExamplePlatform_RoundTrip() {
+	coveo := searchtokentest.New(searchtokentest.Config{
+		Documents: []searchtokentest.Document{{Title: "Hello", URI: "https://example.com/hello"}},
+	})
+	client := &http.Client{Transport: coveo}
+
+	token := coveo.IssueToken(searchtokentest.Claims{UserIDs: []searchtokentest.UserID{
+		{Name: "anonymous", Provider: searchtokentest.EmailSecurityProvider},
+	}})
+	resp, err := client.Get("https://acme.org.coveo.com/rest/search/v2?access_token=" + token)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ TotalCount int }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.TotalCount)
+	// Output: 1
+}
+
+// The platform asks callers to slow down, once.
+func ExamplePlatform_Inject() {
+	coveo := searchtokentest.New(searchtokentest.Config{})
+	coveo.Inject(searchtokentest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "30", Times: 1})
+	client := &http.Client{Transport: coveo}
+
+	for range 2 {
+		resp, err := client.Get("https://acme.org.coveo.com/rest/search/v2")
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		fmt.Printf("%d %q\n", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+	// Output:
+	// 429 "30"
+	// 401 ""
+}
+
+// A page that stays open for long meets a token that has expired.
+func ExamplePlatform_RejectAll() {
+	coveo := searchtokentest.New(searchtokentest.Config{})
+	client := &http.Client{Transport: coveo}
+	alice := searchtokentest.Claims{UserIDs: []searchtokentest.UserID{
+		{Name: "alice@example.com", Provider: searchtokentest.EmailSecurityProvider},
+	}}
+	first := coveo.IssueToken(alice)
+	coveo.RejectAll()
+	for _, token := range []string{first, coveo.IssueToken(alice)} {
+		resp, err := client.Get("https://acme.org.coveo.com/rest/search/v2?access_token=" + token)
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(resp.StatusCode)
+	}
+	// Output:
+	// 419
+	// 200
+}
