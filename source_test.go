@@ -1,0 +1,840 @@
+package searchtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/searchtoken/searchtoken"
+)
+
+// TestStates asks once at the beginning and once later: what the second request
+// gets, and whether a call is made for it, depends on the token's state.
+func TestStates(t *testing.T) {
+	const (
+		hit     = "hit"
+		refresh = "hit, refreshed in the background"
+		fetch   = "waits for a fetch"
+		m, h    = time.Minute, time.Hour
+	)
+	for _, tt := range []struct {
+		name  string
+		route searchtoken.Route
+		life  time.Duration // what Coveo grants; 0: what is asked for
+		after time.Duration
+		want  string
+	}{
+		// 24 h: near expiry from 2 min + (24 h - 2 min)/10 = 145.8 min before
+		// the end, less up to a tenth of 143.8 min.
+		{"default, at once", searchtoken.Route{}, 0, 0, hit},
+		{"default, before the margin", searchtoken.Route{}, 0, 24*h - 146*m, hit},
+		{"default, after the margin", searchtoken.Route{}, 0, 24*h - 131*m, refresh},
+		{"default, just alive", searchtoken.Route{}, 0, 24*h - 2*m - 1, refresh},
+		{"default, dead", searchtoken.Route{}, 0, 24*h - 2*m, fetch},
+		{"default, expired", searchtoken.Route{}, 0, 25 * h, fetch},
+		// 15 min: the least margin of 5 min.
+		{"short, before the margin", searchtoken.Route{Params: searchtoken.TokenParams{ValidFor: 15 * m}}, 0, 10*m - 1, hit},
+		{"short, after the margin", searchtoken.Route{Params: searchtoken.TokenParams{ValidFor: 15 * m}}, 0, 10*m + 18*time.Second, refresh},
+		{"short, dead", searchtoken.Route{Params: searchtoken.TokenParams{ValidFor: 15 * m}}, 0, 13 * m, fetch},
+		{"RefreshBefore, before", searchtoken.Route{RefreshBefore: 10 * h}, 0, 14*h - 1, hit},
+		{"RefreshBefore, after", searchtoken.Route{RefreshBefore: 10 * h}, 0, 15 * h, refresh},
+		{"MinRemaining, alive", searchtoken.Route{MinRemaining: 6 * h}, 0, 18*h - 1, refresh},
+		{"MinRemaining, dead", searchtoken.Route{MinRemaining: 6 * h}, 0, 18 * h, fetch},
+		// Less is granted than the margins ask for: at most half of the life
+		// is dead, at most three quarters near expiry.
+		{"clamped, fresh", searchtoken.Route{MinRemaining: 6 * h, RefreshBefore: 20 * h}, h, 15*m - 1, hit},
+		{"clamped, near expiry", searchtoken.Route{MinRemaining: 6 * h, RefreshBefore: 20 * h}, h, 17 * m, refresh},
+		{"clamped, dead", searchtoken.Route{MinRemaining: 6 * h, RefreshBefore: 20 * h}, h, 30 * m, fetch},
+		{"clamped to seconds", searchtoken.Route{}, 4 * time.Second, time.Second - 1, hit},
+		{"clamped to seconds, dead", searchtoken.Route{}, 4 * time.Second, 2 * time.Second, fetch},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					time.Sleep(time.Millisecond)
+					token := tokenFor(n, p)
+					if tt.life > 0 {
+						token.Expiry = token.Issued.Add(tt.life)
+					}
+					token.Value = fmt.Sprint(n)
+					return token, nil
+				}}
+				mw := newMiddleware(t, searchtoken.Config{Issuer: issuer, Route: tt.route})
+				get(mw, request("ann"))
+				time.Sleep(tt.after)
+				began := time.Now()
+				value := get(mw, request("ann")).Body.String()
+				waited := time.Since(began) > 0
+				synctest.Wait()
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				got := hit
+				switch {
+				case waited && value == "2":
+					got = fetch
+				case value == "1" && issuer.count() == 2:
+					got = refresh
+				case value != "1" || waited || issuer.count() != 1:
+					got = fmt.Sprintf("token %s, waited: %v, calls: %d", value, waited, issuer.count())
+				}
+				if got != tt.want {
+					t.Errorf("%s, want: %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestOneFetchForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: slowly(time.Second)}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if w := get(m, request("ann")); w.Code != 200 {
+					t.Errorf("status %d", w.Code)
+				}
+			})
+		}
+		wg.Wait()
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls for one user, want 1", got)
+		}
+	})
+}
+
+// slowly answers with a token after d.
+func slowly(d time.Duration) func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+	return func(ctx context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+		select {
+		case <-time.After(d):
+			return tokenFor(n, p), nil
+		case <-ctx.Done():
+			return searchtoken.Token{}, ctx.Err()
+		}
+	}
+}
+
+func TestWaitersLeaveByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: slowly(5 * time.Second)}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		ask := func(patience time.Duration) (status int, waited time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			began := time.Now()
+			w := get(m, request("ann").WithContext(ctx))
+			return w.Code, time.Since(began)
+		}
+		type outcome struct {
+			Status int
+			Waited time.Duration
+		}
+		patience := []time.Duration{time.Second, 2 * time.Second, time.Minute} // the first to come leaves first
+		got := make([]outcome, len(patience))
+		var wg sync.WaitGroup
+		for i, p := range patience {
+			wg.Go(func() { got[i].Status, got[i].Waited = ask(p) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		want := []outcome{{503, time.Second}, {503, 2 * time.Second}, {200, 5 * time.Second}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls, want 1", got)
+		}
+	})
+}
+
+func TestFetchOutlivesAllWaiters(t *testing.T) {
+	type contextKey struct{}
+	synctest.Test(t, func(t *testing.T) {
+		var value any
+		issuer := &issuer{answer: func(ctx context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			value = ctx.Value(contextKey{})
+			return slowly(5*time.Second)(ctx, n, p)
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), contextKey{}, "of the request"), time.Second)
+		defer cancel()
+		get(m, request("ann").WithContext(ctx))
+		time.Sleep(10 * time.Second)
+		if w := get(m, request("ann")); w.Code != 200 || issuer.count() != 1 {
+			t.Errorf("status %d after %d calls: the result was not kept", w.Code, issuer.count())
+		}
+		if value != "of the request" {
+			t.Errorf("the fetch lost the values of its request's context")
+		}
+	})
+}
+
+func TestFetchTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(time.Hour)}})
+		began := time.Now()
+		w := get(m, request("ann"))
+		if waited := time.Since(began); w.Code != 503 || waited != 10*time.Second {
+			t.Errorf("status %d after %v, want 503 after 10s", w.Code, waited)
+		}
+	})
+}
+
+func TestForgetBeatsAFetch(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		refresh bool // the fetch is one in the background
+		failing bool // the cache fails
+		want    []string
+	}{
+		// The waiter from before the Forget is handed back, and asks again.
+		{"fetch", false, false, []string{"call 2", "call 2"}},
+		{"refresh", true, false, []string{"call 1", "call 3"}},
+		{"fetch, cache down", false, true, []string{"call 2", "call 2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					time.Sleep(2 * time.Second)
+					token := tokenFor(n, p)
+					token.Value = fmt.Sprint("call ", n)
+					return token, nil
+				}}
+				cfg := searchtoken.Config{Issuer: issuer}
+				down := errors.New("down")
+				if tt.failing {
+					cfg.Cache = &cache{
+						get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
+							return searchtoken.Token{}, 0, down
+						},
+						set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
+							return false, down
+						},
+						forget: func(context.Context, [32]byte) error { return down },
+					}
+				}
+				m := newMiddleware(t, cfg)
+				if tt.refresh {
+					get(m, request("ann"))
+					time.Sleep(23*time.Hour + 30*time.Minute)
+				}
+				got := make([]string, 2)
+				var wg sync.WaitGroup
+				wg.Go(func() { got[0] = get(m, request("ann")).Body.String() })
+				time.Sleep(time.Second)
+				if err := m.Forget(t.Context(), searchtoken.Email("ann")); (err != nil) != tt.failing || tt.failing && !errors.Is(err, down) {
+					t.Errorf("Forget() = %v", err)
+				}
+				wg.Go(func() { got[1] = get(m, request("ann")).Body.String() })
+				wg.Wait()
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("requests before and after Forget (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestForgetTakesAllTokensOfAUser(t *testing.T) {
+	issuer := &issuer{}
+	m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Route: searchtoken.Route{
+		Prepare: func(r *http.Request, p *searchtoken.TokenParams) error {
+			p.SearchHub = r.URL.Query().Get("hub")
+			p.UserIDs = append(p.UserIDs, searchtoken.UserID{Name: "tenant", Provider: "Tenants"})
+			return nil
+		},
+	}})
+	ask := func(user, hub string) int {
+		r := httptest.NewRequest("GET", "/?hub="+hub, nil)
+		r.Header.Set("User", user)
+		get(m, r)
+		return issuer.count()
+	}
+	var got []int
+	round := func() { got = append(got, ask("ann", "a"), ask("ann", "b"), ask("bob", "a")) }
+	round()
+	round()
+	id := searchtoken.Email("ann")
+	id.DisplayName, id.Groups = "another", []string{"name"} // Forget goes by the UserIDs
+	if err := m.Forget(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	round()
+	if diff := cmp.Diff([]int{1, 2, 3, 3, 3, 3, 4, 5, 5}, got); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// TestSecondInstance has two middlewares on one cache, as two processes are.
+func TestSecondInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := searchtoken.NewMemoryCache(0)
+		slow := &issuer{answer: slowly(4 * time.Second)}
+		quick := &issuer{answer: slowly(time.Second)}
+		a := newMiddleware(t, searchtoken.Config{Issuer: slow, Cache: shared})
+		b := newMiddleware(t, searchtoken.Config{Issuer: quick, Cache: shared})
+		var got string
+		var wg sync.WaitGroup
+		wg.Go(func() { got = get(a, request("ann")).Body.String() })
+		time.Sleep(time.Second)
+		if err := b.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Fatal(err)
+		}
+		fresh := get(b, request("ann")).Body.String()
+		wg.Wait()
+		if got != fresh {
+			t.Errorf("a fetch from before the Forget handed out its own token, not the one that is cached since")
+		}
+		if get(a, request("ann")).Body.String() != fresh {
+			t.Errorf("a fetch from before the Forget replaced the token")
+		}
+	})
+}
+
+func TestFetchLooksIntoTheCacheAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The first Get is told late: by then another has kept a token.
+		shared := searchtoken.NewMemoryCache(0)
+		issuer := &issuer{}
+		var first atomic.Bool
+		late := &cache{Cache: shared}
+		late.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+			token, epoch, err := shared.Get(ctx, key)
+			if first.CompareAndSwap(false, true) {
+				time.Sleep(time.Second)
+			}
+			return token, epoch, err
+		}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: late})
+		var wg sync.WaitGroup
+		wg.Go(func() { get(m, request("ann")) })
+		synctest.Wait()
+		get(m, request("ann"))
+		wg.Wait()
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls, want 1", got)
+		}
+	})
+}
+
+func TestFailedRefreshKeepsTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var calls []time.Duration
+		issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			if n == 1 {
+				return tokenFor(n, p), nil
+			}
+			calls = append(calls, time.Since(start))
+			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 500}
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		get(m, request("ann"))
+		time.Sleep(23 * time.Hour)
+		for time.Since(start) < 24*time.Hour-2*time.Minute {
+			if w := get(m, request("ann")); w.Code != 200 {
+				t.Fatalf("status %d while the token was good", w.Code)
+			}
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		if w := get(m, request("ann")); w.Code != 503 {
+			t.Errorf("status %d once the token is dead, want 503", w.Code)
+		}
+		// 1, 2, 4 … 32 s, then a minute each, all within a tenth.
+		want := time.Second
+		for i := 1; i < len(calls); i++ {
+			got := calls[i] - calls[i-1]
+			if got < want*9/10 || got > want*11/10+200*time.Millisecond {
+				t.Errorf("try %d after %v, want about %v", i, got, want)
+			}
+			want = min(2*want, time.Minute)
+		}
+		if len(calls) < 55 || len(calls) > 70 {
+			t.Errorf("%d tries in 58 minutes", len(calls))
+		}
+	})
+}
+
+// scripted is an upstream whose state a test sets, and which notes when it is
+// called.
+type scripted struct {
+	mu    sync.Mutex
+	err   func(user string) error
+	delay time.Duration
+	calls []string
+}
+
+func (s *scripted) issuer() *issuer {
+	return &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+		user := p.UserIDs[0].Name
+		s.mu.Lock()
+		s.calls = append(s.calls, user)
+		err, delay := s.err, s.delay
+		s.mu.Unlock()
+		time.Sleep(delay)
+		if err != nil {
+			if err := err(user); err != nil {
+				return searchtoken.Token{}, err
+			}
+		}
+		return tokenFor(n, p), nil
+	}}
+}
+
+func (s *scripted) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = func(string) error { return err }
+}
+
+func (s *scripted) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := s.calls
+	s.calls = nil
+	return calls
+}
+
+func TestRefusalHoldsBackOneKey(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 302, 200} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{err: func(user string) error {
+					if user == "ann" {
+						return &searchtoken.APIError{StatusCode: status}
+					}
+					return nil
+				}}
+				m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+				var got []int
+				for range 5 {
+					got = append(got, get(m, request("ann")).Code)
+				}
+				got = append(got, get(m, request("bob")).Code)
+				if diff := cmp.Diff([]int{502, 502, 502, 502, 502, 200}, got); diff != "" {
+					t.Errorf("statuses (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff([]string{"ann", "bob"}, s.take()); diff != "" {
+					t.Errorf("calls (-want +got):\n%s", diff)
+				}
+				time.Sleep(1200 * time.Millisecond)
+				get(m, request("ann"))
+				if diff := cmp.Diff([]string{"ann"}, s.take()); diff != "" {
+					t.Errorf("calls after the delay (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestThreeFailuresHoldBackTheUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		get(m, request("good"))
+		s.fail(errors.New("unreachable"))
+		s.take()
+		for i := range 10 {
+			if w := get(m, request(fmt.Sprint("user", i))); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+				t.Errorf("user %d: %v", i, seen(w))
+			}
+		}
+		if got := s.take(); len(got) != 3 {
+			t.Errorf("calls of %v, want three users'", got)
+		}
+		if w := get(m, request("good")); w.Code != 200 {
+			t.Errorf("a good token is served with %d", w.Code)
+		}
+
+		// One probe at a time, and the delay doubles.
+		s.delay = 10 * time.Millisecond
+		for range 2 {
+			time.Sleep(2500 * time.Millisecond)
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() { get(m, request(fmt.Sprint("other", i))) })
+			}
+			wg.Wait()
+		}
+		if got := s.take(); len(got) != 2 {
+			t.Errorf("calls of %v, want two probes", got)
+		}
+
+		// A probe that succeeds lifts it for all, at once.
+		s.fail(nil)
+		time.Sleep(5 * time.Second)
+		var statuses []int
+		for _, user := range []string{"probe", "user0", "user1"} {
+			statuses = append(statuses, get(m, request(user)).Code)
+		}
+		if diff := cmp.Diff([]int{200, 200, 200}, statuses); diff != "" {
+			t.Errorf("statuses after recovery (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAnAnswerEndsARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{err: func(user string) error {
+			switch user[0] {
+			case 'f':
+				return &searchtoken.APIError{StatusCode: 500}
+			case 'r':
+				return &searchtoken.APIError{StatusCode: 400}
+			}
+			return nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		for _, user := range []string{"f1", "f2", "good", "f3", "f4", "refused", "f5", "f6"} {
+			get(m, request(user))
+		}
+		if got := s.take(); len(got) != 8 {
+			t.Errorf("calls of %v: a row was not ended by another answer", got)
+		}
+		get(m, request("f7"))
+		get(m, request("f8"))
+		if diff := cmp.Diff([]string{"f7"}, s.take()); diff != "" {
+			t.Errorf("calls after three in a row (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestFetchesInTheAirDoNotRaiseTheDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{delay: time.Second}
+		s.fail(errors.New("unreachable"))
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() { get(m, request(fmt.Sprint("user", i))) })
+		}
+		wg.Wait()
+		s.fail(nil)
+		time.Sleep(1200 * time.Millisecond)
+		if w := get(m, request("probe")); w.Code != 200 {
+			t.Errorf("status %d about a second after 50 failures at once", w.Code)
+		}
+	})
+}
+
+func TestRetryAfterIsKept(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after time.Duration
+		want  string
+	}{
+		{"seconds", 30 * time.Second, "30"},
+		{"an absurd time", 1000 * time.Hour, "300"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{}
+				m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+				get(m, request("good"))
+				s.fail(&searchtoken.APIError{StatusCode: 429, RetryAfter: tt.after})
+				s.take()
+				began := time.Now()
+				for _, user := range []string{"ann", "bob", "ann"} {
+					if diff := cmp.Diff(answer{503, "Service Unavailable\n", tt.want}, seen(get(m, request(user)))); diff != "" {
+						t.Errorf("%s (-want +got):\n%s", user, diff)
+					}
+				}
+				if w := get(m, request("good")); w.Code != 200 {
+					t.Errorf("a good token is served with %d", w.Code)
+				}
+				if time.Since(began) != 0 {
+					t.Errorf("a request waited for %v", time.Since(began))
+				}
+				s.fail(nil)
+				time.Sleep(min(tt.after, 5*time.Minute) - 1)
+				get(m, request("bob"))
+				if diff := cmp.Diff([]string{"ann"}, s.take()); diff != "" {
+					t.Errorf("calls before the time (-want +got):\n%s", diff)
+				}
+				time.Sleep(time.Second)
+				if w := get(m, request("bob")); w.Code != 200 {
+					t.Errorf("status %d after the time", w.Code)
+				}
+			})
+		})
+	}
+}
+
+func TestCacheThatFails(t *testing.T) {
+	down := errors.New("down")
+	for _, tt := range []struct {
+		name     string
+		get, set bool // what fails
+		want     map[string]int
+	}{
+		{"Get", true, false, map[string]int{"cache error 500": 6, "fetch": 2, "miss": 4}},
+		{"Set", false, true, map[string]int{"cache error 500": 2, "fetch": 2, "miss": 4}},
+		{"both", true, true, map[string]int{"cache error 500": 6, "fetch": 2, "miss": 4}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+				if tt.get {
+					c.get = func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
+						return searchtoken.Token{}, 0, down
+					}
+				}
+				if tt.set {
+					c.set = func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
+						return false, down
+					}
+				}
+				issuer := &issuer{answer: slowly(time.Second)}
+				seen := &events{}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: c, Observe: seen.observe})
+				for range 2 { // each time, two requests share a fetch
+					var wg sync.WaitGroup
+					for range 2 {
+						wg.Go(func() {
+							if w := get(m, request("ann")); w.Code != 200 {
+								t.Errorf("status %d", w.Code)
+							}
+						})
+					}
+					wg.Wait()
+				}
+				got := map[string]int{}
+				for _, event := range seen.take() {
+					got[event]++
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("events (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestSessionEnd(t *testing.T) {
+	const m = time.Minute
+	// Each step is a request of a session that ends after left; what it gets
+	// is the number of a call and the life of its token.
+	type step struct {
+		after, left time.Duration // left 0: not known
+	}
+	type got struct {
+		Call   string
+		Remain time.Duration
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+		want  []got
+	}{
+		{"not known", []step{{0, 0}}, []got{{"1", 24 * time.Hour}}},
+		{"longer than a token", []step{{0, 48 * time.Hour}}, []got{{"1", 24 * time.Hour}}},
+		{"cut to the session", []step{{0, 100*m + 1500*time.Microsecond}}, []got{{"1", 100*m + time.Millisecond}}},
+		{"not below 15 minutes", []step{{0, m}}, []got{{"1", 15 * m}}},
+		{"a longer session's token would outlive it", []step{{0, 0}, {0, 100 * m}}, []got{{"1", 24 * time.Hour}, {"2", 100 * m}}},
+		{"a little longer does no harm", []step{{0, 110 * m}, {0, 95 * m}}, []got{{"1", 110 * m}, {"1", 110 * m}}},
+		{"16 minutes longer do", []step{{0, 111 * m}, {0, 95 * m}}, []got{{"1", 111 * m}, {"2", 95 * m}}},
+		{"the shorter token serves all", []step{{0, 0}, {0, 100 * m}, {0, 0}}, []got{{"1", 24 * time.Hour}, {"2", 100 * m}, {"2", 100 * m}}},
+		{"the session is over", []step{{0, 100 * m}, {0, -1}}, []got{{"1", 100 * m}, {"401", 0}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var left time.Duration
+				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					token := tokenFor(n, p)
+					token.Value = fmt.Sprint(n)
+					return token, nil
+				}}
+				mw := newMiddleware(t, searchtoken.Config{Issuer: issuer, Identify: func(*http.Request) (searchtoken.Identity, error) {
+					id := searchtoken.Email("ann")
+					if left != 0 {
+						id.Expires = time.Now().Add(left)
+					}
+					return id, nil
+				}})
+				var all []got
+				for _, s := range tt.steps {
+					time.Sleep(s.after)
+					left = s.left
+					var g got
+					w := httptest.NewRecorder()
+					mw.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						page, _ := searchtoken.FromContext(r.Context())
+						g = got{page.Token.Value, page.Token.Expiry.Sub(time.Now())}
+					})).ServeHTTP(w, request(""))
+					if w.Code != 200 {
+						g.Call = fmt.Sprint(w.Code)
+					}
+					all = append(all, g)
+				}
+				if diff := cmp.Diff(tt.want, all); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestTokensOfAnyIssuer has an Issuer that leaves out, or gets wrong, what a
+// Client fills in.
+func TestTokensOfAnyIssuer(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		token func(now time.Time) searchtoken.Token
+		want  time.Duration // 0: an error
+	}{
+		{"value alone", func(time.Time) searchtoken.Token { return searchtoken.Token{Value: "t"} }, time.Hour},
+		{"JWT alone", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: jwt(map[string]any{"iat": 1000, "exp": 1000 + 1800})}
+		}, 30 * time.Minute},
+		{"longer than asked for", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: "t", Expiry: now.Add(24 * time.Hour)}
+		}, time.Hour},
+		{"issued earlier", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: "t", Issued: now.Add(-10 * time.Minute), Expiry: now.Add(24 * time.Hour)}
+		}, 50 * time.Minute},
+		{"issued in the future", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: "t", Issued: now.Add(time.Hour), Expiry: now.Add(24 * time.Hour)}
+		}, time.Hour},
+		{"expired", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: "t", Issued: now.Add(-time.Minute), Expiry: now}
+		}, 0},
+		{"empty", func(now time.Time) searchtoken.Token { return searchtoken.Token{Expiry: now.Add(time.Hour)} }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+					return tt.token(time.Now()), nil
+				}}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Route: searchtoken.Route{Params: searchtoken.TokenParams{ValidFor: time.Hour}}})
+				w := httptest.NewRecorder()
+				var got time.Duration
+				m.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					page, _ := searchtoken.FromContext(r.Context())
+					got = time.Until(page.Token.Expiry)
+				})).ServeHTTP(w, request("ann"))
+				if got != tt.want || (w.Code == 200) != (tt.want > 0) {
+					t.Errorf("good for %v (status %d), want %v", got, w.Code, tt.want)
+				}
+				get(m, request("ann"))
+				if got := issuer.count(); got != 1 {
+					t.Errorf("%d calls for two requests, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+func TestPanicsEndNothingElse(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  func(boom func()) searchtoken.Config
+	}{
+		{"Issuer", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Issuer: &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+				boom()
+				return tokenFor(n, p), nil
+			}}}
+		}},
+		{"Set of Cache", func(boom func()) searchtoken.Config {
+			c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+			c.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
+				boom()
+				return c.Cache.Set(ctx, key, t, epoch)
+			}
+			return searchtoken.Config{Cache: c}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broken := true
+				m := newMiddleware(t, tt.cfg(func() {
+					time.Sleep(time.Second)
+					if broken {
+						panic(secret)
+					}
+				}))
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() {
+						if w := get(m, request("ann")); w.Code != 503 {
+							t.Errorf("status %d, want 503", w.Code)
+						}
+					})
+				}
+				wg.Wait()
+				broken = false
+				time.Sleep(time.Minute)
+				if w := get(m, request("ann")); w.Code != 200 {
+					t.Errorf("status %d afterwards", w.Code)
+				}
+			})
+		})
+	}
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: slowly(5 * time.Second)}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		get(m, request("ann"))
+		time.Sleep(23 * time.Hour)
+		get(m, request("ann")) // begins a refresh
+		began := time.Now()
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began); waited != 5*time.Second {
+			t.Errorf("Close waited %v for a refresh of 5s", waited)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(23 * time.Hour)
+		if w := get(m, request("ann")); w.Code != 200 {
+			t.Errorf("status %d from a closed Middleware", w.Code)
+		}
+		synctest.Wait()
+		if w := get(m, request("bob")); w.Code != 200 {
+			t.Errorf("status %d from a closed Middleware", w.Code)
+		}
+		if got := issuer.count(); got != 3 {
+			t.Errorf("%d calls, want 3: no refresh after Close", got)
+		}
+	})
+}
+
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, seen := &scripted{delay: time.Second}, &events{}
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer(), Observe: seen.observe})
+		step := func(name string, want []string, do func()) {
+			t.Helper()
+			do()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if diff := cmp.Diff(want, seen.take()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+		step("miss", []string{"fetch", "miss"}, func() { get(m, request("ann")) })
+		step("hit", []string{"hit"}, func() { get(m, request("ann")) })
+		step("forget", []string{"forget"}, func() { m.Forget(t.Context(), searchtoken.Email("bob")) })
+		step("nobody", nil, func() { get(m, request("")) })
+		time.Sleep(23 * time.Hour)
+		step("refresh", []string{"hit", "refresh"}, func() { get(m, request("ann")) })
+		s.fail(&searchtoken.APIError{StatusCode: 403})
+		step("failure", []string{"fetch 502", "miss 502"}, func() { get(m, request("bob")) })
+	})
+}
