@@ -1,10 +1,12 @@
 package searchtoken
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,69 @@ type Key struct {
 	User [sha256.Size]byte
 	// Params covers everything else that the token is asked for.
 	Params [sha256.Size]byte
+}
+
+// keyPrefix is what the users of one organization at one endpoint have in
+// common.
+func keyPrefix(organization, platformURL string) []byte {
+	return appendString(appendString(nil, organization), platformURL)
+}
+
+// userHash is Key.User.
+func userHash(prefix []byte, ids []UserID) [sha256.Size]byte {
+	var buf [256]byte // on the stack, for all but the longest names
+	return sha256.Sum256(appendUserIDs(append(buf[:0], prefix...), ids))
+}
+
+// paramsHash is Key.Params: every field of p that decides what a token grants.
+// The user's own identities are in Key.User already.
+func paramsHash(p *TokenParams, own []UserID) [sha256.Size]byte {
+	var buf [512]byte
+	b := buf[:0]
+	if slices.Equal(p.UserIDs, own) {
+		b = appendUserIDs(b, nil)
+	} else {
+		b = appendUserIDs(b, p.UserIDs)
+	}
+	for _, s := range []string{p.UserDisplayName, p.SearchHub, p.Pipeline, p.Filter} {
+		b = appendString(b, s)
+	}
+	b = binary.AppendVarint(b, int64(p.validFor()))
+	b = appendStrings(b, p.UserGroups)
+	b = appendStrings(b, p.CanSeeUserProfileOf)
+	b = binary.AppendUvarint(b, uint64(len(p.DictionaryFieldContext)))
+	for _, field := range slices.Sorted(maps.Keys(p.DictionaryFieldContext)) {
+		b = appendString(appendString(b, field), p.DictionaryFieldContext[field])
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.AllowedDictionaryFieldKeys)))
+	for _, field := range slices.Sorted(maps.Keys(p.AllowedDictionaryFieldKeys)) {
+		b = appendStrings(appendString(b, field), p.AllowedDictionaryFieldKeys[field])
+	}
+	return sha256.Sum256(b)
+}
+
+// The encodings of a Key's parts begin with a length, so that no two different
+// sequences of parts are the same bytes.
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
+	}
+	return b
+}
+
+func appendUserIDs(b []byte, ids []UserID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = appendString(appendString(b, id.Name), id.Provider)
+		b = appendString(b, string(cmp.Or(id.Type, UserTypeUser)))
+	}
+	return b
 }
 
 // Cache keeps tokens. Its methods must be safe for concurrent use, and should

@@ -1,16 +1,76 @@
+// Package searchtoken gives every request that passes through an http.Handler
+// its user's Coveo search token, ready for the search page that the handler
+// renders.
+//
+// A secured Coveo index shows each user only what that user may see. To query it
+// from a browser, a page needs a search token: a JWT of at most 24 hours that a
+// server gets for one user with a secret API key
+// (https://docs.coveo.com/en/56). This package asks for it, keeps it, refreshes
+// it ahead of its expiry, and renders it into the page.
+//
+// # A search page
+//
+// A Middleware is made of what it has to know: the organization, a key of the
+// "Authenticated search" template, and how to tell who makes a request. Here,
+// the session "session" of a gorilla sessions.Store holds the user's e-mail
+// address under "email":
+//
+//	coveo, err := searchtoken.New(searchtoken.Config{
+//		OrganizationID: os.Getenv("COVEO_ORGANIZATION_ID"),
+//		APIKey:         os.Getenv("COVEO_API_KEY"),
+//		Identify:       searchtoken.SessionEmail(store, "session", "email"),
+//		Route:          searchtoken.Route{RenewURL: "/coveo/token"},
+//	})
+//
+// Its Handler wraps the page's, in any mux; RenewHandler is where the page gets
+// its next token when it stays open for longer than the first one lives:
+//
+//	mux.Handle("GET /search", coveo.Handler(searchPage))
+//	mux.Handle("/coveo/token", coveo.RenewHandler())
+//
+// The page's handler finds all that it needs in the request's context, and hands
+// it to a template that was parsed with FuncMap:
+//
+//	page, _ := searchtoken.FromContext(r.Context())
+//	tmpl.Execute(w, map[string]any{"Coveo": page})
+//
+// where one line loads and starts Coveo's front end, here Atomic:
+//
+//	<head>{{coveoAtomic .Coveo}}</head>
+//	<body><atomic-search-interface>…</atomic-search-interface></body>
+//
+// A handler that queries Coveo on the server uses Token.SetAuthHeader instead.
+// At log-out, call Forget.
+//
+// # What a token grants
+//
+// Route.Params say what the tokens of a page enforce, its search hub or a filter
+// for example; Route.Prepare adds what differs from request to request; With
+// makes another route of the same Middleware. Tokens of different grants are
+// never mixed up, nor are those of different users.
+//
+// # When there is no token
+//
+// A visitor who is not logged in gets 401, unless FirstIdentity ends with
+// AnonymousIdentity. 502 means that Coveo refuses, 503 that it cannot be reached;
+// both are told from memory until it is time to ask again, and a token that is
+// still good is served meanwhile. Route.Optional serves the page all the same,
+// Route.ErrorHandler another one.
+//
+// # Tests
+//
+// Package searchtokentest has a stand-in for the Coveo platform; NewContext puts
+// a Page of your own before a handler.
 package searchtoken
 
 import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -210,7 +270,7 @@ func New(cfg Config) (*Middleware, error) {
 		source:    newSource(cfg.Issuer, cfg.Cache, cfg.Logger, cfg.Observe),
 		identify:  cfg.Identify,
 		logger:    cfg.Logger,
-		keyPrefix: appendString(appendString(nil, cfg.OrganizationID), platform),
+		keyPrefix: keyPrefix(cfg.OrganizationID, platform),
 		page: Page{
 			OrganizationID: cfg.OrganizationID, Environment: cmp.Or(cfg.Environment, EnvProduction),
 			PlatformURL: platform, AnalyticsURL: analytics,
@@ -340,7 +400,7 @@ func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
 		minRemaining:  m.route.MinRemaining,
 		refreshBefore: m.route.RefreshBefore,
 	}
-	o.key.User = m.userHash(id.UserIDs)
+	o.key.User = userHash(m.keyPrefix, id.UserIDs)
 	o.params.UserIDs = id.UserIDs
 	if id.DisplayName != "" {
 		o.params.UserDisplayName = id.DisplayName
@@ -375,63 +435,6 @@ func (m *Middleware) prepare(r *http.Request, params TokenParams) (TokenParams, 
 	return params, nil
 }
 
-// userHash is Key.User.
-func (s *site) userHash(ids []UserID) [sha256.Size]byte {
-	var buf [256]byte // on the stack, for all but the longest names
-	return sha256.Sum256(appendUserIDs(append(buf[:0], s.keyPrefix...), ids))
-}
-
-// paramsHash is Key.Params: every field of p that decides what a token grants.
-// The user's own identities are in Key.User already.
-func paramsHash(p *TokenParams, own []UserID) [sha256.Size]byte {
-	var buf [512]byte
-	b := buf[:0]
-	if slices.Equal(p.UserIDs, own) {
-		b = appendUserIDs(b, nil)
-	} else {
-		b = appendUserIDs(b, p.UserIDs)
-	}
-	for _, s := range []string{p.UserDisplayName, p.SearchHub, p.Pipeline, p.Filter} {
-		b = appendString(b, s)
-	}
-	b = binary.AppendVarint(b, int64(p.validFor()))
-	b = appendStrings(b, p.UserGroups)
-	b = appendStrings(b, p.CanSeeUserProfileOf)
-	b = binary.AppendUvarint(b, uint64(len(p.DictionaryFieldContext)))
-	for _, field := range slices.Sorted(maps.Keys(p.DictionaryFieldContext)) {
-		b = appendString(appendString(b, field), p.DictionaryFieldContext[field])
-	}
-	b = binary.AppendUvarint(b, uint64(len(p.AllowedDictionaryFieldKeys)))
-	for _, field := range slices.Sorted(maps.Keys(p.AllowedDictionaryFieldKeys)) {
-		b = appendStrings(appendString(b, field), p.AllowedDictionaryFieldKeys[field])
-	}
-	return sha256.Sum256(b)
-}
-
-// The encodings of a Key's parts begin with a length, so that no two different
-// sequences of parts are the same bytes.
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func appendStrings(b []byte, list []string) []byte {
-	b = binary.AppendUvarint(b, uint64(len(list)))
-	for _, s := range list {
-		b = appendString(b, s)
-	}
-	return b
-}
-
-func appendUserIDs(b []byte, ids []UserID) []byte {
-	b = binary.AppendUvarint(b, uint64(len(ids)))
-	for _, id := range ids {
-		b = appendString(appendString(b, id.Name), id.Provider)
-		b = appendString(b, string(cmp.Or(id.Type, UserTypeUser)))
-	}
-	return b
-}
-
 // Forget removes the cached tokens of a user, for all routes: at log-out, or
 // when the user's rights have changed. It goes by id.UserIDs alone. No request
 // that begins after it has returned gets one of these tokens, nor one that was
@@ -443,7 +446,7 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	if len(id.UserIDs) == 0 {
 		return errors.New("searchtoken: Forget: the identity has no UserIDs")
 	}
-	if err := m.source.forget(ctx, m.userHash(id.UserIDs)); err != nil {
+	if err := m.source.forget(ctx, userHash(m.keyPrefix, id.UserIDs)); err != nil {
 		return fmt.Errorf("searchtoken: Forget: %w", err)
 	}
 	return nil

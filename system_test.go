@@ -1,0 +1,251 @@
+package searchtoken_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/sessions"
+
+	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+// newSite is a site over real sockets: it logs in whoever asks, and answers a
+// search with the titles of the documents, one in a line.
+func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Config) string {
+	t.Helper()
+	store := sessions.NewCookieStore(sessionKey)
+	cfg.OrganizationID = searchtokentest.DefaultOrganizationID
+	cfg.APIKey = searchtokentest.DefaultAPIKey
+	cfg.PlatformURL = platform.URL
+	cfg.Identify = searchtoken.FirstIdentity(searchtoken.SessionEmail(store, "session", "email"), searchtoken.AnonymousIdentity)
+	m := newMiddleware(t, cfg)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := store.Get(r, "session")
+		session.Values["email"] = r.FormValue("email")
+		if err := session.Save(r, w); err != nil {
+			t.Error(err)
+		}
+	})
+	mux.Handle("/renew", m.RenewHandler())
+	mux.Handle("GET /search", m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, _ := searchtoken.FromContext(r.Context())
+		query, err := http.NewRequestWithContext(r.Context(), "GET", page.PlatformURL+"/rest/search/v2?"+r.URL.RawQuery, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		page.Token.SetAuthHeader(query)
+		resp, err := http.DefaultClient.Do(query)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer resp.Body.Close()
+		var results struct{ Results []struct{ Title string } }
+		if err := json.NewDecoder(resp.Body).Decode(&results); err != nil {
+			t.Error(err)
+		}
+		for _, result := range results.Results {
+			fmt.Fprintln(w, result.Title)
+		}
+	})))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// browser is a client with a session of its own, logged in as user.
+func browser(t *testing.T, site, user string) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	if user != "" {
+		resp, err := client.PostForm(site+"/login", map[string][]string{"email": {user}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	return client
+}
+
+// fetch returns the body of a page.
+func fetch(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Errorf("%s: %s, %v", url, resp.Status, err)
+	}
+	return string(body)
+}
+
+func TestEachUserSeesTheirOwnDocuments(t *testing.T) {
+	documents := []searchtokentest.Document{
+		{Title: "Salaries", URI: "https://example.com/1", Allowed: []string{"ann@example.com"}},
+		{Title: "Plans", URI: "https://example.com/2", Allowed: []string{"bob@example.com"}},
+		{Title: "Rota", URI: "https://example.com/3", Allowed: []string{"ann@example.com", "bob@example.com"}},
+	}
+	platform := searchtokentest.NewServer(searchtokentest.Config{Documents: documents})
+	defer platform.Close()
+	site := newSite(t, platform, searchtoken.Config{})
+
+	want := map[string][]string{
+		"ann@example.com": {"Rota", "Salaries"},
+		"bob@example.com": {"Plans", "Rota"},
+		"":                nil,
+	}
+	var wg sync.WaitGroup
+	for user, want := range want {
+		for range 3 {
+			client := browser(t, site, user)
+			wg.Go(func() {
+				for range 20 {
+					got := strings.Fields(fetch(t, client, site+"/search"))
+					slices.Sort(got)
+					if !slices.Equal(got, want) {
+						t.Errorf("%q sees %q, want %q", user, got, want)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if got := platform.Count(searchtokentest.KindToken); got != len(want) {
+		t.Errorf("%d calls for tokens of %d users", got, len(want))
+	}
+}
+
+func TestTokenEnforcesHubAndFilter(t *testing.T) {
+	documents := []searchtokentest.Document{
+		{Title: "Here", URI: "https://example.com/1", Source: "kb", Allowed: []string{"anonymous"}},
+		{Title: "Elsewhere", URI: "https://example.com/2", Source: "web", Allowed: []string{"anonymous"}},
+		{Title: "Desk", URI: "https://example.com/3", Source: "kb", SearchHubs: []string{"desk"}, Allowed: []string{"anonymous"}},
+	}
+	platform := searchtokentest.NewServer(searchtokentest.Config{Documents: documents})
+	defer platform.Close()
+	for _, tt := range []struct {
+		name   string
+		params searchtoken.TokenParams
+		want   string
+	}{
+		{"filter", searchtoken.TokenParams{Filter: "@source==kb"}, "Here\n"},
+		{"hub", searchtoken.TokenParams{SearchHub: "desk", Filter: "@source==kb"}, "Desk\nHere\n"},
+		{"hub, against the query's", searchtoken.TokenParams{SearchHub: "other", Filter: "@source==kb"}, "Here\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			site := newSite(t, platform, searchtoken.Config{Route: searchtoken.Route{Params: tt.params}})
+			got := strings.SplitAfter(fetch(t, http.DefaultClient, site+"/search?searchHub=desk"), "\n")
+			if tt.params.SearchHub == "" {
+				got = strings.SplitAfter(fetch(t, http.DefaultClient, site+"/search"), "\n")
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, strings.Join(got, "")); diff != "" {
+				t.Errorf("titles (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPlatformFaults has the platform fail in every way while a token is asked
+// for: the visitor sees a status, and the next one a page.
+func TestPlatformFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault searchtokentest.Fault
+		want  int
+	}{
+		{"status", searchtokentest.Fault{Status: 500}, 503},
+		{"refusal", searchtokentest.Fault{Status: 403}, 502},
+		{"too many", searchtokentest.Fault{Status: 429, RetryAfter: "7"}, 503},
+		{"no answer", searchtokentest.Fault{Drop: true}, 503},
+		{"redirect", searchtokentest.Fault{Location: "https://elsewhere.example.com/"}, 502},
+		{"endless", searchtokentest.Fault{Endless: true}, 502},
+		{"cut off", searchtokentest.Fault{CutOff: true}, 502},
+		{"firewall", searchtokentest.Fault{Status: 403, ContentType: "text/html", Body: "<html>blocked</html>"}, 502},
+		{"malformed", searchtokentest.Fault{ContentType: "application/json", Body: `{"token":`}, 502},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			platform := searchtokentest.NewServer(searchtokentest.Config{})
+			defer platform.Close()
+			site := newSite(t, platform, searchtoken.Config{})
+			tt.fault.Kind, tt.fault.Times = searchtokentest.KindToken, 1
+			platform.Inject(tt.fault)
+			// A user whose failure is remembered does not hold back another.
+			resp, err := browser(t, site, "ann@example.com").Get(site + "/search")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != tt.want {
+				t.Errorf("status %d, want %d", resp.StatusCode, tt.want)
+			}
+			if got := resp.Header.Get("Retry-After"); tt.fault.RetryAfter != "" && got != tt.fault.RetryAfter {
+				t.Errorf("Retry-After: %q, want %q", got, tt.fault.RetryAfter)
+			} else if tt.fault.RetryAfter == "" {
+				fetch(t, browser(t, site, "bob@example.com"), site+"/search")
+			}
+		})
+	}
+}
+
+// TestRenewalAgainstThePlatform is what a page does whose token was rejected.
+func TestRenewalAgainstThePlatform(t *testing.T) {
+	platform := searchtokentest.NewServer(searchtokentest.Config{})
+	defer platform.Close()
+	site := newSite(t, platform, searchtoken.Config{})
+	client := browser(t, site, "alice@example.com")
+	var first struct{ Token string }
+	if err := json.Unmarshal([]byte(fetch(t, client, site+"/renew")), &first); err != nil {
+		t.Fatal(err)
+	}
+	platform.Reject(first.Token)
+	query := func(token string) int {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", platform.URL+"/rest/search/v2", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		searchtoken.Token{Value: token}.SetAuthHeader(r)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	body, err := json.Marshal(map[string]string{"rejected": first.Token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Post(site+"/renew", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var second struct{ Token string }
+	if err := json.NewDecoder(resp.Body).Decode(&second); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{419, 200}, []int{query(first.Token), query(second.Token)}); diff != "" {
+		t.Errorf("statuses of queries with the first and the second token (-want +got):\n%s", diff)
+	}
+}
