@@ -519,14 +519,15 @@ func (s *source) remember(key Key, err error, temporary bool) {
 	f.add(err, now)
 }
 
-// makeRoom keeps m from growing beyond maxRemembered: idle values go first.
+// makeRoom keeps m from growing beyond maxRemembered: idle values go first. It
+// makes room for many at a time, since it looks at all of m.
 func makeRoom[K comparable, V any](m map[K]V, idle func(V) bool) {
 	if len(m) < maxRemembered {
 		return
 	}
 	maps.DeleteFunc(m, func(_ K, v V) bool { return idle(v) })
 	for k := range m {
-		if len(m) < maxRemembered {
+		if len(m) <= maxRemembered/4*3 {
 			return
 		}
 		delete(m, k)

@@ -328,6 +328,89 @@ func TestFetchLooksIntoTheCacheAgain(t *testing.T) {
 	})
 }
 
+// TestForgetBetweenTheLooks has a Forget after a request's look into the cache,
+// and before that of its fetch.
+func TestForgetBetweenTheLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := searchtoken.NewMemoryCache(0)
+		late := &cache{Cache: shared}
+		late.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+			token, epoch, err := shared.Get(ctx, key)
+			time.Sleep(time.Second)
+			return token, epoch, err
+		}
+		issuer := &issuer{}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: late})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if w := get(m, request("ann")); w.Code != 200 {
+				t.Errorf("status %d", w.Code)
+			}
+		})
+		time.Sleep(500 * time.Millisecond)
+		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls, want 1: the fetch from before the Forget makes none", got)
+		}
+	})
+}
+
+func TestForgottenAgainAndAgain(t *testing.T) {
+	c := &cache{Cache: searchtoken.NewMemoryCache(0), set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
+		return false, nil
+	}}
+	issuer := &issuer{}
+	m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: c})
+	if w := get(m, request("ann")); w.Code != 503 || issuer.count() != 5 {
+		t.Errorf("status %d after %d calls, want 503 after 5", w.Code, issuer.count())
+	}
+}
+
+// TestIssuerWithACacheOfItsOwn hands out the same token until it expires.
+func TestIssuerWithACacheOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first searchtoken.Token
+		issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			if n == 1 {
+				first = tokenFor(n, p)
+			}
+			return first, nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		get(m, request("ann"))
+		time.Sleep(23 * time.Hour)
+		for range 100 {
+			if w := get(m, request("ann")); w.Code != 200 {
+				t.Errorf("status %d while the token is good", w.Code)
+			}
+			synctest.Wait()
+		}
+		if got := issuer.count(); got != 2 {
+			t.Errorf("%d calls, want 2: a refresh that brings nothing is not repeated at once", got)
+		}
+	})
+}
+
+func TestFailuresAreRememberedOfSome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 400}
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		for range 2 {
+			for i := range 5000 {
+				get(m, request(fmt.Sprint("user", i)))
+			}
+		}
+		if got := issuer.count(); got < 5000+5000-4096 {
+			t.Errorf("%d calls: more than 4096 failures were remembered", got)
+		}
+	})
+}
+
 func TestFailedRefreshKeepsTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -671,7 +754,7 @@ func TestSessionEnd(t *testing.T) {
 					w := httptest.NewRecorder()
 					mw.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 						page, _ := searchtoken.FromContext(r.Context())
-						g = got{page.Token.Value, page.Token.Expiry.Sub(time.Now())}
+						g = got{page.Token.Value, time.Until(page.Token.Expiry)}
 					})).ServeHTTP(w, request(""))
 					if w.Code != 200 {
 						g.Call = fmt.Sprint(w.Code)
@@ -834,6 +917,9 @@ func TestEvents(t *testing.T) {
 		step("nobody", nil, func() { get(m, request("")) })
 		time.Sleep(23 * time.Hour)
 		step("refresh", []string{"hit", "refresh"}, func() { get(m, request("ann")) })
+		rejected := get(m, request("ann")).Body.String()
+		seen.take()
+		step("renewal", []string{"renew", "miss"}, func() { renew(m, renewal("ann", rejected)) })
 		s.fail(&searchtoken.APIError{StatusCode: 403})
 		step("failure", []string{"fetch 502", "miss 502"}, func() { get(m, request("bob")) })
 	})
