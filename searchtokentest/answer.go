@@ -81,7 +81,6 @@ type result struct {
 	Score                     int            `json:"score"`
 	PercentScore              float64        `json:"percentScore"`
 	RankingInfo               *string        `json:"rankingInfo"`
-	RankingModifier           *string        `json:"rankingModifier"`
 	Rating                    float64        `json:"rating"`
 	IsTopResult               bool           `json:"isTopResult"`
 	IsRecommendation          bool           `json:"isRecommendation"`

@@ -1,0 +1,165 @@
+// Example is a search site with log-in:
+//
+//	go run ./example
+//
+// starts it with a stand-in for the Coveo platform and prints its URL. With
+// these environment variables it searches the real platform instead:
+//
+//	COVEO_ORGANIZATION_ID  the organization
+//	COVEO_API_KEY          an "Authenticated search" key, or in its place
+//	COVEO_ACCESS_TOKEN     your own access token, for a first try
+//	COVEO_ENVIRONMENT      hipaa, for example; default: prod
+//	EXAMPLE_USERS          e-mail addresses to log in as, with commas between them
+//	COVEO_IPX_PAGE_ID      the In-Product Experience of the IPX page, or
+//	COVEO_IPX_INTERFACE_ID one of the IPX builder's
+//
+// SESSION_KEY, 32 bytes or more in hexadecimal or base64, lets sessions outlive
+// the process.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/searchtoken/searchtoken/example/site"
+)
+
+const defaultAddr = "127.0.0.1:8080"
+
+func main() {
+	var o options
+	flag.StringVar(&o.addr, "addr", "", "the `address` to listen on (default "+defaultAddr+", or a free port if that is taken)")
+	flag.StringVar(&o.assets, "assets", site.DefaultAssets, "the `URL` of Coveo's front-end libraries, under the CDN's paths")
+	flag.BoolVar(&o.secure, "secure", false, "keep the session cookie off plain http, for a site that is reached by https")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "example: unexpected argument %q\n", flag.Arg(0))
+		flag.Usage()
+		os.Exit(2)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, o, os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "example:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line's.
+type options struct {
+	addr, assets string
+	secure       bool
+}
+
+// run serves the site until ctx is done.
+func run(ctx context.Context, o options, getenv func(string) string, stdout, stderr io.Writer) (err error) {
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	s, err := readSettings(getenv, logger)
+	if err != nil {
+		return err
+	}
+	s.site.Assets = o.assets
+	s.site.Secure = o.secure
+
+	listener, err := listen(o.addr, logger)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	loopback := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	switch {
+	case loopback:
+	case s.developersToken:
+		return errors.New("with COVEO_ACCESS_TOKEN every visitor searches as you: -addr must be on loopback, 127.0.0.1:8080 for example")
+	case s.standIn:
+		logger.Warn("the stand-in is on loopback: browsers on other machines can use the plain page only")
+	default:
+		logger.Warn("whoever reaches this address can log in as any of EXAMPLE_USERS, without a password")
+	}
+
+	if s.standIn {
+		platform := startStandIn(&s.site)
+		defer platform.Close()
+	}
+	searchSite, err := site.New(s.site)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, searchSite.Close()) }()
+
+	server := &http.Server{
+		Handler:           searchSite,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second, // a token and a query take 10 seconds each at most
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	if loopback {
+		server.Handler = onlyLoopbackNames(searchSite)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Fprintf(stdout, "Search site: %s (Ctrl+C ends it)\n", siteURL(listener.Addr().(*net.TCPAddr)))
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return nil
+}
+
+// listen listens on addr, or where none is asked for on defaultAddr or, if that
+// is taken, on any free port.
+func listen(addr string, logger *slog.Logger) (net.Listener, error) {
+	if addr != "" {
+		return net.Listen("tcp", addr)
+	}
+	listener, err := net.Listen("tcp", defaultAddr)
+	if err != nil {
+		logger.Warn("the default address is not free: taking another port; -addr chooses one", "error", err)
+		return net.Listen("tcp", "127.0.0.1:0")
+	}
+	return listener, nil
+}
+
+// siteURL is where a browser on this machine finds addr.
+func siteURL(addr *net.TCPAddr) string {
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port)) + "/"
+}
+
+// onlyLoopbackNames refuses requests for other names, so that no site can reach
+// this one under a name of its own that it lets resolve to loopback.
+func onlyLoopbackNames(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := (&url.URL{Host: r.Host}).Hostname()
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "This site answers to localhost and 127.0.0.1 only.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// environment is a getenv.
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
+// TestRun starts the site as the command does, and uses it as a browser would.
+func TestRun(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, stdout := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, options{addr: "127.0.0.1:0"}, environment{}.get, stdout, io.Discard)
+		stdout.CloseWithError(err)
+		done <- err
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	baseURL := strings.Fields(strings.TrimPrefix(line, "Search site: "))[0]
+
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	defer client.CloseIdleConnections()
+	text := func(resp *http.Response, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, error %v", resp.Request.URL, resp.Status, err)
+		}
+		return string(body)
+	}
+	contains := func(page, want string) {
+		t.Helper()
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is not on the page", want)
+		}
+	}
+	for _, path := range []string{"", "jsui", "atomic", "headless", "ipx"} {
+		contains(text(client.Get(baseURL+path)), "<strong>anonymous</strong>")
+	}
+	contains(text(client.Get(baseURL+"plain?q=review")), "Nothing was found.")
+	for _, user := range []string{"alice", "bob"} {
+		form := url.Values{"user": {user + "@example.com"}, "page": {"/plain?q=review"}}
+		contains(text(client.PostForm(baseURL+"login", form)), `<a href="https://reports.example.com/reviews/`+user+`">`)
+		contains(text(client.PostForm(baseURL+"logout", nil)), "<strong>anonymous</strong>")
+	}
+
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	const secret = "a-secret-value"
+	tests := []struct {
+		name string
+		o    options
+		env  environment
+		want string
+	}{
+		{"an address that is taken", options{addr: taken.Addr().String()}, nil, taken.Addr().String()},
+		{"a malformed session key", options{addr: "127.0.0.1:0"}, environment{"SESSION_KEY": secret}, "SESSION_KEY"},
+		{"a short session key", options{addr: "127.0.0.1:0"}, environment{"SESSION_KEY": "c2hvcnQ="}, "SESSION_KEY"},
+		{"assets that are no origin", options{addr: "127.0.0.1:0", assets: "ftp://cdn.example.com"}, nil, `"assets"`},
+		{"a key without its organization", options{}, environment{"COVEO_API_KEY": secret}, "COVEO_ORGANIZATION_ID"},
+		{"an organization without a key", options{}, environment{"COVEO_ORGANIZATION_ID": "acme"}, "COVEO_API_KEY"},
+		{"two keys", options{}, environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ACCESS_TOKEN": secret}, "exclude"},
+		{"a developer's token for everybody", options{addr: "0.0.0.0:0"}, environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_ACCESS_TOKEN": secret}, "loopback"},
+		{"no such environment", options{addr: "127.0.0.1:0"}, environment{
+			"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ENVIRONMENT": "production",
+		}, "Environment"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var stderr strings.Builder
+			err := run(t.Context(), test.o, test.env.get, io.Discard, &stderr)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v, want one about %s", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error()+stderr.String(), secret) {
+				t.Errorf("the secret is told: %v, %s", err, stderr.String())
+			}
+		})
+	}
+}
+
+func TestListen(t *testing.T) {
+	// Whether the port was free or is now taken, the second has another.
+	for range 2 {
+		listener, err := listen("", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+	}
+}
+
+func TestSettings(t *testing.T) {
+	type summary struct {
+		Organization, APIKey, Environment string
+		Users                             []string
+		Page, Interface                   string
+		OwnIssuer, StandIn                bool
+	}
+	tests := []struct {
+		name string
+		env  environment
+		want summary
+	}{
+		{"nothing", nil, summary{StandIn: true}},
+		{"users of the stand-in", environment{"EXAMPLE_USERS": "carol@example.com"}, summary{Users: []string{"carol@example.com"}, StandIn: true}},
+		{"the real platform", environment{
+			"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": "xx1", "COVEO_ENVIRONMENT": "hipaa", "EXAMPLE_USERS": " a@example.com, b@example.com,",
+			"COVEO_IPX_PAGE_ID": "p", "COVEO_IPX_INTERFACE_ID": "i",
+		}, summary{"acme", "xx1", "hipaa", []string{"a@example.com", "b@example.com"}, "p", "i", false, false}},
+		{"a developer's token", environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_ACCESS_TOKEN": "xx2"}, summary{Organization: "acme", OwnIssuer: true}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, err := readSettings(test.env.get, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.site.Coveo
+			got := summary{
+				c.OrganizationID, c.APIKey, string(c.Environment), s.site.Users,
+				s.site.IPXPageID, s.site.IPXInterfaceID, c.Issuer != nil, s.standIn,
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("settings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSessionKey(t *testing.T) {
+	key := []byte("\xff\xfe 34 bytes, not text in UTF-8 ....")
+	tests := map[string]string{
+		"hexadecimal":          hex.EncodeToString(key),
+		"base64":               base64.StdEncoding.EncodeToString(key),
+		"base64 for URLs":      base64.URLEncoding.EncodeToString(key),
+		"base64, not padded":   base64.RawStdEncoding.EncodeToString(key),
+		"hexadecimal, capital": strings.ToUpper(hex.EncodeToString(key)),
+	}
+	for name, text := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := sessionKey(text, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(key, got); diff != "" {
+				t.Errorf("key (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		var log strings.Builder
+		got, err := sessionKey("", slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil || len(got) != 32 || !strings.Contains(log.String(), "sessions end with this process") {
+			t.Errorf("%d bytes, error %v, log %q", len(got), err, log.String())
+		}
+	})
+}
+
+func TestOnlyLoopbackNames(t *testing.T) {
+	handler := onlyLoopbackNames(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	tests := map[string]int{
+		"localhost":                 http.StatusOK,
+		"localhost:8080":            http.StatusOK,
+		"127.0.0.1:8080":            http.StatusOK,
+		"[::1]:8080":                http.StatusOK,
+		"[::1]":                     http.StatusOK,
+		"rebound.example:8080":      http.StatusMisdirectedRequest,
+		"192.0.2.1:8080":            http.StatusMisdirectedRequest,
+		"localhost.evil.example:80": http.StatusMisdirectedRequest,
+		"":                          http.StatusMisdirectedRequest,
+	}
+	for host, want := range tests {
+		t.Run(host, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("status %d, want %d", w.Code, want)
+			}
+		})
+	}
+}
