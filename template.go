@@ -60,14 +60,14 @@ const (
 //	{{coveoJSUI .Coveo "culture" "fr"}}
 //
 // coveoJSUI starts the JavaScript Search Framework on the element that matches
-// the option "root", a CSS selector (".CoveoSearchInterface"). "version" (2.10126)
-// and "assets" (https://static.cloud.coveo.com), an origin with the CDN's paths,
-// say where the library comes from. It may as well stand at the end of the
-// <body>, where a library that does not come holds up nothing. "culture" is a language to load, "fr" for
-// example; "lazy" "true" loads the library in parts; "integrity" is the library's
-// Subresource Integrity value. Events are logged, and the search hub named, if
-// there is a CoveoAnalytics element. Under a Content-Security-Policy "lazy" needs
-// 'strict-dynamic'.
+// the option "root", a CSS selector (".CoveoSearchInterface"). "version"
+// (2.10126) and "assets" (https://static.cloud.coveo.com), an origin with the
+// CDN's paths, say where the library comes from. "culture" is a language to load,
+// "fr" for example; "lazy" "true" loads the library in parts, for which a
+// Content-Security-Policy needs 'strict-dynamic'; "integrity" is the library's
+// Subresource Integrity value. Without a CoveoAnalytics element on the page no
+// events are logged, and no search hub is named. The snippet may as well stand at
+// the end of the <body>, where a library that does not come holds up nothing.
 //
 // coveoAtomic starts Atomic 3 on "root" ("atomic-search-interface"), with
 // "version" (3) and "assets".
