@@ -15,8 +15,9 @@ import (
 	gocache "github.com/patrickmn/go-cache"
 )
 
-// Key is what a token is cached under. Both halves are SHA-256 hashes: a Key
-// is a pseudonym that tells nobody the user's name, and is comparable.
+// Key is what a token is cached under. Both halves are SHA-256 hashes: a Key is
+// comparable, and a pseudonym. Whoever guesses a user's name can tell that it is
+// theirs, so a Cache that others can look into should not keep it as it is.
 type Key struct {
 	// User covers the organization, its endpoint, and the security
 	// identities of the user.

@@ -46,8 +46,8 @@ type Identity struct {
 	// conditions; may be empty. They grant no rights.
 	Groups []string
 	// Expires is when the user's session ends; zero: not known. Where it is
-	// set, a token outlives the session by less than the 15 minutes that are
-	// Coveo's shortest life of a token.
+	// set, a token outlives the session by no more than the 15 minutes that
+	// are Coveo's shortest life of a token.
 	Expires time.Time
 }
 
