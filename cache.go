@@ -97,10 +97,10 @@ func appendUserIDs(b []byte, ids []UserID) []byte {
 // was asked for before a Forget and arrives after it is not kept. Several
 // users may share an epoch: a Forget of one then costs the others a fetch.
 type Cache interface {
-	// Get returns the token under key, or the zero Token, and in either case
-	// the epoch of the key's user. A missing token is not an error. A token
-	// that a Forget removed is never returned with the epoch that the Forget
-	// began.
+	// Get returns the token under key as it was set, or the zero Token, and in
+	// either case the epoch of the key's user. A missing token is not an error.
+	// A token that a Forget removed is never returned with the epoch that the
+	// Forget began.
 	Get(ctx context.Context, key Key) (t Token, epoch uint64, err error)
 	// Set keeps t until t.Expiry, unless the user was forgotten since epoch:
 	// then it keeps nothing and kept is false. A t that has expired removes

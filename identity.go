@@ -100,7 +100,7 @@ func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.S
 // SessionEmail is SessionIdentity for the common case: session.Values[key]
 // holds the user's e-mail address, as a string. A session without it, or with
 // an empty one, is ErrNoIdentity; so is a value of another type, which is
-// logged at debug level.
+// logged at debug level. When the session ends is not known to it.
 func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 	return SessionIdentity(store, name, func(session *sessions.Session) (Identity, error) {
 		switch value := session.Values[key].(type) {
@@ -154,7 +154,7 @@ func noIdentity(format string, args ...any) error {
 // nobody is logged in.
 func logNoIdentity(r *http.Request, logger *slog.Logger, err error) {
 	if err != ErrNoIdentity {
-		logger.DebugContext(r.Context(), "searchtoken: nobody is logged in", "reason", err)
+		logger.DebugContext(r.Context(), "searchtoken: nobody is logged in", "reason", redact(err))
 	}
 }
 
@@ -185,5 +185,6 @@ func isCookieError(err error) bool {
 		IsDecode() bool
 		IsInternal() bool
 	}
-	return errors.As(err, &cookie) && (cookie.IsDecode() || !cookie.IsUsage() && !cookie.IsInternal())
+	return errors.Is(err, http.ErrNoCookie) ||
+		errors.As(err, &cookie) && (cookie.IsDecode() || !cookie.IsUsage() && !cookie.IsInternal())
 }

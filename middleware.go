@@ -100,8 +100,7 @@ type Config struct {
 	// and only one of them.
 	APIKey string
 	// Credential returns the API key at each call of the platform, for keys
-	// that rotate. It must be safe for concurrent use. Its errors are logged,
-	// and must not contain the key.
+	// that rotate. It must be safe for concurrent use. Its errors are logged.
 	Credential func(context.Context) (string, error)
 	// PlatformURL is the base URL of Coveo's APIs, for this server and for the
 	// browser: https, or http on loopback. Default: the organization's own
@@ -124,7 +123,9 @@ type Config struct {
 	HTTPClient *http.Client
 	// Logger gets what an operator should know: failures of Coveo, the cache
 	// and the session store, and why an identity was not found at debug level.
-	// No key, token or e-mail address. Default: slog.Default().
+	// What looks like a key, a token or an e-mail address is taken out of the
+	// errors first; another secret in an error of your own parts is not known
+	// to be one. Default: slog.Default().
 	Logger *slog.Logger
 	// Observe is called for everything that happens to tokens, for metrics. It
 	// must be fast and safe for concurrent use. Default: none.
@@ -145,9 +146,10 @@ type Route struct {
 	// add a tenant's filter, for example. It gets a copy of its own to change,
 	// identity included. It runs for pages and for renewals, so it may depend
 	// only on what both requests carry (session, host, cookie), and must
-	// return an error where that is missing, never a wider grant. An error, or
-	// parameters that Coveo would refuse, are a 500. It must be safe for
-	// concurrent use. Default: none.
+	// return an error where that is missing, never a wider grant. Its errors
+	// are logged, and answered as HTTPStatus says: with 500, unless they wrap
+	// one of this package's. Parameters that Coveo would refuse are a 500. It
+	// must be safe for concurrent use. Default: none.
 	Prepare func(*http.Request, *TokenParams) error
 	// MinRemaining is the least life that the token of a page has left. A
 	// token with less is not used. Default: 2 minutes, since Coveo's libraries
@@ -338,9 +340,9 @@ func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 // ResponseWriter, and does nothing after next.
 func (m *Middleware) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		setPageHeaders(w.Header())
-		page, err := m.newPage(r)
-		if err != nil && !m.route.Optional {
+		ctx := &pageContext{page: m.page}
+		ctx.setHeaders(w.Header())
+		if err := m.fill(&ctx.page, r); err != nil && !m.route.Optional {
 			setRetryAfter(w.Header(), err)
 			if m.route.ErrorHandler != nil {
 				m.route.ErrorHandler(w, r, err)
@@ -351,14 +353,14 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 		}
 		// Not before Identify and Prepare have run: gorilla's registry
 		// replaces the request's context.
-		next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), page)))
+		ctx.Context = r.Context()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// newPage returns the page of r. It has a token, or it has Err, which is
-// returned as well.
-func (m *Middleware) newPage(r *http.Request) (*Page, error) {
-	page := m.page
+// fill completes the page of r with a token, or with Err, which is returned as
+// well.
+func (m *Middleware) fill(page *Page, r *http.Request) error {
 	page.RenewURL = m.route.RenewURL
 	if m.route.Nonce != nil {
 		page.Nonce = m.route.Nonce(r)
@@ -368,7 +370,7 @@ func (m *Middleware) newPage(r *http.Request) (*Page, error) {
 		page.SearchHub = o.params.SearchHub
 		page.Token, page.Err = m.source.token(r.Context(), &o)
 	}
-	return &page, page.Err
+	return page.Err
 }
 
 // order says who makes r, and what the user's token is to be.
@@ -378,17 +380,13 @@ func (m *Middleware) order(r *http.Request) (id Identity, o order, err error) {
 	case err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires):
 		err = noIdentity("the session has ended")
 	case err == nil:
-		if err = validateUserIDs(id.UserIDs); err != nil {
-			err = fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
-			break
-		}
 		o, err = m.orderFor(r, id)
 	}
 	switch {
 	case errors.Is(err, ErrNoIdentity):
 		logNoIdentity(r, m.logger, err)
 	case err != nil && r.Context().Err() == nil:
-		m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", err)
+		m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", redact(err))
 	}
 	return id, o, err
 }
@@ -400,25 +398,28 @@ func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
 		minRemaining:  m.route.MinRemaining,
 		refreshBefore: m.route.RefreshBefore,
 	}
-	o.key.User = userHash(m.keyPrefix, id.UserIDs)
 	o.params.UserIDs = id.UserIDs
-	if id.DisplayName != "" {
-		o.params.UserDisplayName = id.DisplayName
+	err := validateUserIDs(id.UserIDs)
+	described := id.DisplayName != "" || len(id.Groups) > 0
+	if described {
+		o.params.UserDisplayName = cmp.Or(id.DisplayName, o.params.UserDisplayName)
+		if len(id.Groups) > 0 {
+			o.params.UserGroups = id.Groups
+		}
+		err = o.params.Validate()
 	}
-	if len(id.Groups) > 0 {
-		o.params.UserGroups = id.Groups
+	if err != nil {
+		return order{}, fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
 	}
-	switch {
-	case m.route.Prepare != nil:
-		prepared, err := m.prepare(r, o.params)
-		if err != nil {
+	o.key.User = userHash(m.keyPrefix, id.UserIDs)
+	if m.route.Prepare != nil {
+		if o.params, err = m.prepare(r, o.params); err != nil {
 			return order{}, err
 		}
-		o.params = prepared
-		o.key.Params = paramsHash(&o.params, id.UserIDs)
-	case id.DisplayName == "" && len(id.Groups) == 0:
+	}
+	if m.route.Prepare == nil && !described {
 		o.key.Params = m.params
-	default:
+	} else {
 		o.key.Params = paramsHash(&o.params, id.UserIDs)
 	}
 	return o, nil
@@ -438,10 +439,12 @@ func (m *Middleware) prepare(r *http.Request, params TokenParams) (TokenParams, 
 // Forget removes the cached tokens of a user, for all routes: at log-out, or
 // when the user's rights have changed. It goes by id.UserIDs alone. No request
 // that begins after it has returned gets one of these tokens, nor one that was
-// being fetched meanwhile. A token that a browser holds already stays good until
-// it expires: Coveo cannot revoke it.
+// being fetched meanwhile. Other processes know of it if they share the Cache; a
+// MemoryCache is one process's own. A token that a browser holds already stays
+// good until it expires: Coveo cannot revoke it.
 //
-// The error is that of the Cache, or says that id has no UserIDs.
+// The error is that of the Cache, whose tokens may then still be there, or says
+// that id has no UserIDs.
 func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	if len(id.UserIDs) == 0 {
 		return errors.New("searchtoken: Forget: the identity has no UserIDs")
@@ -464,6 +467,42 @@ func (m *Middleware) Close() error {
 // contextKey is the key of the *Page in a request's context.
 type contextKey struct{}
 
+// pageContext is what a request that gets a page needs, in one allocation: its
+// context, the page in it, and the values of the page's headers.
+type pageContext struct {
+	context.Context
+	page    Page
+	headers [2]string
+}
+
+// Value finds the page.
+func (c *pageContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return &c.page
+	}
+	return c.Context.Value(key)
+}
+
+// setHeaders keeps one user's page out of every shared cache.
+func (c *pageContext) setHeaders(h http.Header) {
+	c.headers = [2]string{"private, no-store", "Cookie"}
+	// Without room, so that appending to one copies it.
+	h["Cache-Control"] = c.headers[0:1:1]
+	vary, ok := h["Vary"]
+	if !ok {
+		h["Vary"] = c.headers[1:2:2]
+		return
+	}
+	for _, line := range vary {
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, "Cookie") {
+				return
+			}
+		}
+	}
+	h["Vary"] = append(vary, "Cookie")
+}
+
 // FromContext returns the page of a request that came through a Handler, by its
 // context; without a Handler, nil and false. With an Optional route the page
 // may have no token: Page.Err says why.
@@ -476,31 +515,6 @@ func FromContext(ctx context.Context) (*Page, bool) {
 // own handlers.
 func NewContext(ctx context.Context, p *Page) context.Context {
 	return context.WithValue(ctx, contextKey{}, p)
-}
-
-var (
-	// Shared by all responses: whoever appends to one copies it, since it has
-	// no room.
-	cacheControl = []string{"private, no-store"}
-	varyCookie   = []string{"Cookie"}
-)
-
-// setPageHeaders keeps one user's page out of every shared cache.
-func setPageHeaders(h http.Header) {
-	h["Cache-Control"] = cacheControl
-	vary, ok := h["Vary"]
-	if !ok {
-		h["Vary"] = varyCookie
-		return
-	}
-	for _, line := range vary {
-		for field := range strings.SplitSeq(line, ",") {
-			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, "Cookie") {
-				return
-			}
-		}
-	}
-	h["Vary"] = append(vary, "Cookie")
 }
 
 // setRetryAfter sets the header in whole seconds, where it is known.

@@ -33,7 +33,7 @@ func (m *Middleware) RenewHandler() http.Handler {
 	var origin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		setPageHeaders(h)
+		new(pageContext).setHeaders(h)
 		h.Set("X-Content-Type-Options", "nosniff")
 		if r.Method != http.MethodGet && r.Method != http.MethodPost {
 			h.Set("Allow", "GET, POST")

@@ -73,7 +73,15 @@ func (o *order) lifeState(t Token, now time.Time) state {
 	if t.Value == "" || o.outlivesSession(t) {
 		return dead
 	}
+	return o.marginState(t, now)
+}
+
+// marginState is the state of t by its times alone.
+func (o *order) marginState(t Token, now time.Time) state {
 	life, remaining := t.Expiry.Sub(t.Issued), t.Expiry.Sub(now)
+	if t.Issued.IsZero() { // lost by a Cache
+		life = o.params.validFor()
+	}
 	// The clamps leave time to refresh ahead of a token that lives shorter
 	// than the margins ask for.
 	least := min(cmp.Or(o.minRemaining, defaultMinRemaining), life/2)
@@ -109,6 +117,11 @@ func (o *order) grant(now time.Time) TokenParams {
 	return p
 }
 
+// sessionEnded reports whether the session is over.
+func (o *order) sessionEnded(now time.Time) bool {
+	return !o.sessionEnd.IsZero() && !now.Before(o.sessionEnd)
+}
+
 // jitter is a number from 0 to 1 that stays the same for a key.
 func (k Key) jitter() float64 {
 	n := binary.LittleEndian.Uint16(k.User[16:]) ^ binary.LittleEndian.Uint16(k.Params[16:])
@@ -140,8 +153,12 @@ func (p TokenParams) clone() TokenParams {
 	return p
 }
 
-// errBrokeOff is the end of a fetch that panicked.
-var errBrokeOff = errors.New("searchtoken: the fetch of the token broke off")
+// Errors that are not the platform's.
+var (
+	errBrokeOff  = errors.New("searchtoken: the fetch of the token broke off")
+	errForgotten = errors.New("searchtoken: the user was forgotten again and again meanwhile")
+	errRejected  = errors.New("searchtoken: the issuer returned the token again that was rejected")
+)
 
 // source hands out tokens: from the cache, or from the issuer by way of one
 // fetch for all who ask for the same. Everything that is under mu is remembered
@@ -195,83 +212,112 @@ type flight struct {
 	generation int  // of the upstream's failures, when it started
 	probe      bool // whether the upstream's answer is awaited by all others
 
-	done  chan struct{}
-	token Token
-	again bool // the user was forgotten meanwhile: waiters ask again
-	err   error
+	done   chan struct{}
+	token  Token
+	issued bool // the token comes from the issuer, not from the cache
+	again  bool // the user was forgotten meanwhile: waiters ask again
+	err    error
+}
+
+// serves reports whether f ended with a token for o.
+func (f *flight) serves(o *order) bool {
+	if f.again || f.token.Value == o.rejected {
+		return false
+	}
+	if f.issued { // later than whatever was rejected, which is only a claim
+		return o.lifeState(f.token, time.Now()) != dead
+	}
+	return o.state(f.token, time.Now()) != dead
 }
 
 // token returns a token for o. It waits no longer than ctx; the fetch that it
 // may start goes on.
 func (s *source) token(ctx context.Context, o *order) (Token, error) {
-	var started time.Time
-	for range maxTries {
-		t, epoch := s.lookup(ctx, o.key)
+	t, epoch, err := s.lookup(ctx, o.key)
+	now := now()
+	switch o.state(t, now) {
+	case nearExpiry:
+		s.refresh(ctx, o, epoch, now)
+		fallthrough
+	case fresh:
+		s.event(EventHit, 0, nil)
+		return t, nil
+	}
+	if t, err = s.wait(ctx, o, t, epoch, err); err != nil {
+		t = Token{}
+	}
+	s.event(EventMiss, time.Since(now), err)
+	return t, err
+}
+
+// wait is token for a request that has to wait: its look into the cache found
+// t, which is dead, or failed with err.
+func (s *source) wait(ctx context.Context, o *order, t Token, epoch epoch, err error) (Token, error) {
+	for tries := 0; tries < maxTries; {
 		now := now()
-		switch o.state(t, now) {
-		case nearExpiry:
-			s.refresh(ctx, o, epoch, now)
-			fallthrough
-		case fresh:
-			if started.IsZero() {
-				s.event(EventHit, 0, nil)
-			} else {
-				s.event(EventMiss, now.Sub(started), nil)
-			}
+		switch {
+		case ctx.Err() != nil:
+			return Token{}, &unavailableError{context.Cause(ctx), firstRetry}
+		case o.sessionEnded(now):
+			return Token{}, noIdentity("the session has ended")
+		}
+		// Good, had it not been rejected; or not to be known.
+		forced := o.rejected != "" && (err != nil || o.lifeState(t, now) != dead)
+		f, own, joinErr := s.join(ctx, o, epoch, forced, now)
+		if joinErr != nil {
+			return Token{}, joinErr
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return Token{}, &unavailableError{context.Cause(ctx), firstRetry}
+		}
+		switch {
+		case f.err != nil:
+			return Token{}, f.err
+		case f.serves(o):
+			return f.token, nil
+		case !f.again && f.token.Value == o.rejected:
+			return Token{}, &unavailableError{errRejected, firstRetry}
+		}
+		// Another's fetch may have brought a token that outlives this session:
+		// that is no try of this request's own.
+		if own || f.again {
+			tries++
+		}
+		if t, epoch, err = s.lookup(ctx, o.key); o.state(t, now) != dead {
 			return t, nil
 		}
-		if started.IsZero() {
-			started = now
-		}
-		forced := o.lifeState(t, now) != dead // good, had it not been rejected
-		f, err := s.join(ctx, o, epoch, forced, now)
-		if err == nil {
-			select {
-			case <-f.done:
-				err = f.err
-			case <-ctx.Done():
-				err = &unavailableError{context.Cause(ctx), firstRetry}
-			}
-		}
-		switch elapsed := time.Since(started); {
-		case err != nil:
-			s.event(EventMiss, elapsed, err)
-			return Token{}, err
-		case !f.again && o.state(f.token, time.Now()) != dead:
-			s.event(EventMiss, elapsed, nil)
-			return f.token, nil
-		}
 	}
-	err := &unavailableError{errors.New("searchtoken: the user was forgotten again and again meanwhile"), firstRetry}
-	s.event(EventMiss, time.Since(started), err)
-	return Token{}, err
+	return Token{}, &unavailableError{errForgotten, firstRetry}
 }
 
 // lookup asks the cache. A failure is a miss.
-func (s *source) lookup(ctx context.Context, key Key) (Token, epoch) {
+func (s *source) lookup(ctx context.Context, key Key) (Token, epoch, error) {
 	local := s.localEpoch(key.User).Load() // before the token, like the cache's
 	t, cached, err := s.cache.Get(ctx, key)
 	if err != nil {
 		s.cacheFailed(ctx, "Get", err)
-		return Token{}, epoch{local: local, unknown: true}
+		return Token{}, epoch{local: local, unknown: true}, err
 	}
-	return t, epoch{cache: cached, local: local}
+	return t, epoch{cache: cached, local: local}, nil
 }
 
 func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
 
-// join returns the fetch for o that is under way, or starts one.
-func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, now time.Time) (*flight, error) {
+// join returns the fetch for o that is under way, or starts one of its own.
+func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, now time.Time) (f *flight, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.flights[flightKey{o.key, epoch}]; f != nil {
-		return f, nil
+		return f, false, nil
 	}
 	kind := EventFetch
 	if forced {
 		kind = EventRenew
 	}
-	return s.start(ctx, o, epoch, kind, now)
+	f, err = s.start(ctx, o, epoch, kind, now)
+	return f, true, err
 }
 
 // refresh starts a fetch for o in the background, unless one is under way or
@@ -319,9 +365,8 @@ func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKin
 func (s *source) run(ctx context.Context, f *flight, tracked bool) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v != nil { // in Cache or Observe
 			s.panicked(ctx, v)
-			s.settle(f, errBrokeOff)
 		}
 		cancel()
 		s.mu.Lock()
@@ -335,45 +380,78 @@ func (s *source) run(ctx context.Context, f *flight, tracked bool) {
 			s.running.Done()
 		}
 	}()
-	f.token, f.again, f.err = s.fetch(ctx, f)
+	s.fetch(ctx, f)
 }
 
-// fetch gets the token of f from the issuer into the cache. If the user is
-// forgotten meanwhile, again is true.
-func (s *source) fetch(ctx context.Context, f *flight) (t Token, again bool, err error) {
+// fetch gets the token of f from the issuer into the cache.
+func (s *source) fetch(ctx context.Context, f *flight) {
 	// Another fetch may have ended between the request's look and this one.
-	cached, epoch := s.lookup(ctx, f.key)
+	cached, epoch, _ := s.lookup(ctx, f.key)
 	if epoch.local != f.epoch.local || !epoch.unknown && !f.epoch.unknown && epoch.cache != f.epoch.cache {
-		return Token{}, true, nil
+		f.again, f.err = true, nil
+		return
 	}
 	if st := f.state(cached, time.Now()); st == fresh || st == nearExpiry && f.kind != EventRefresh {
-		return cached, false, nil
+		f.token, f.err = cached, nil
+		return
 	}
 
 	asked := now()
 	params := f.grant(asked)
-	t, err = s.issuer.Issue(ctx, params)
+	t, err := s.issue(ctx, params)
 	elapsed := time.Since(asked)
-	s.settle(f, err)
 	if err == nil {
 		t = dated(t, asked, params.validFor())
-		err = s.check(f, t)
+		err = f.unusable(t)
 	}
 	if err != nil {
-		err = s.unavailable(f.key, err)
-		s.failed(ctx, f.kind, elapsed, err)
-		return Token{}, false, err
+		err = redact(err, knownSecrets("", params)...)
+		s.settle(f, err)
+		f.err = s.unavailable(f.key, err)
+		s.failed(ctx, f.kind, elapsed, f.err)
+		return
 	}
+	s.settle(f, f.nearExpiry(t))
 	s.event(f.kind, elapsed, nil)
 
 	kept := true
-	if !epoch.unknown {
+	switch {
+	case f.kind == EventRenew && t.Value == f.rejected: // a renewal that brings nothing changes nothing
+		_, later, _ := s.lookup(ctx, f.key)
+		kept = later == epoch
+	case !epoch.unknown:
 		if kept, err = s.cache.Set(ctx, f.key, t, epoch.cache); err != nil {
 			s.cacheFailed(ctx, "Set", err)
 			kept = true
 		}
 	}
-	return t, !kept || s.localEpoch(f.key.User).Load() != epoch.local, nil
+	f.again = !kept || s.localEpoch(f.key.User).Load() != epoch.local
+	f.token, f.issued, f.err = t, true, nil
+}
+
+// issue asks the issuer, and waits no longer than ctx, whatever the issuer does.
+func (s *source) issue(ctx context.Context, p TokenParams) (Token, error) {
+	type answer struct {
+		token Token
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		a := answer{err: errBrokeOff}
+		defer func() {
+			if v := recover(); v != nil {
+				s.panicked(ctx, v)
+			}
+			answers <- a
+		}()
+		a.token, a.err = s.issuer.Issue(ctx, p)
+	}()
+	select {
+	case a := <-answers:
+		return a.token, a.err
+	case <-ctx.Done():
+		return Token{}, fmt.Errorf("searchtoken: the issuer did not answer in time: %w", context.Cause(ctx))
+	}
 }
 
 // dated completes the times of a token from any Issuer.
@@ -391,26 +469,24 @@ func dated(t Token, asked time.Time, validFor time.Duration) Token {
 	return t
 }
 
-// check refuses a token that would only be fetched again at once, and holds
-// back its key.
-func (s *source) check(f *flight, t Token) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var err error
-	switch st := f.lifeState(t, time.Now()); {
+// unusable says why t, just issued, is good for nobody.
+func (f *flight) unusable(t Token) error {
+	switch {
 	case t.Value == "":
-		err = &APIError{StatusCode: http.StatusOK, Message: "the issuer returned an empty token"}
-	case t.Value == f.rejected:
-		err = errors.New("searchtoken: the issuer returned the token again that was rejected")
-	case st == dead:
-		err = &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token that has expired"}
-	case st == nearExpiry:
-		s.remember(f.key, errors.New("searchtoken: the issuer returned a token near its expiry"), false)
+		return &APIError{StatusCode: http.StatusOK, Message: "the issuer returned an empty token"}
+	case f.marginState(t, time.Now()) == dead:
+		return &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token that has expired"}
 	}
-	if err != nil {
-		s.remember(f.key, err, false)
+	return nil
+}
+
+// nearExpiry says why t, just issued, would be fetched again at once. That has
+// to wait, as after a failure.
+func (f *flight) nearExpiry(t Token) error {
+	if f.marginState(t, time.Now()) == nearExpiry {
+		return &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token near its expiry"}
 	}
-	return err
+	return nil
 }
 
 // forget removes the tokens of a user. Even if the cache fails to, no fetch that
@@ -418,8 +494,13 @@ func (s *source) check(f *flight, t Token) error {
 func (s *source) forget(ctx context.Context, user [32]byte) (err error) {
 	defer func() { s.event(EventForget, 0, err) }()
 	defer func() { s.localEpoch(user).Add(1) }() // last, as in a Cache
+	s.mu.Lock()
+	// The user's rights may have changed: what was refused may be granted.
+	maps.DeleteFunc(s.failures, func(k Key, _ *failure) bool { return k.User == user })
+	s.mu.Unlock()
 	if err = s.cache.Forget(ctx, user); err != nil {
 		s.cacheFailed(ctx, "Forget", err)
+		err = redact(err)
 	}
 	return err
 }
@@ -510,10 +591,13 @@ func (s *source) settle(f *flight, err error) {
 func (s *source) remember(key Key, err error, temporary bool) {
 	now := time.Now()
 	f := s.failures[key]
-	if f == nil {
+	switch {
+	case f == nil:
 		makeRoom(s.failures, func(f *failure) bool { return !now.Before(f.until) })
 		f = &failure{}
 		s.failures[key] = f
+	case f.temporary && f.recovery != s.upstream.recoveries:
+		*f = failure{}
 	}
 	f.temporary, f.recovery = temporary, s.upstream.recoveries
 	f.add(err, now)
@@ -599,6 +683,7 @@ func (s *source) cacheFailed(ctx context.Context, method string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	err = redact(err)
 	s.event(EventCacheError, 0, err)
 	s.mu.Lock()
 	now := time.Now()
@@ -617,7 +702,7 @@ func (s *source) cacheFailed(ctx context.Context, method string, err error) {
 func (s *source) panicked(ctx context.Context, v any) {
 	reason := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {
-		reason = err.Error()
+		reason = redactText(err.Error())
 	}
 	s.logger.ErrorContext(ctx, "searchtoken: panic while fetching a token", "panic", reason, "stack", string(debug.Stack()))
 }

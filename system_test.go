@@ -24,6 +24,7 @@ import (
 func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Config) string {
 	t.Helper()
 	store := sessions.NewCookieStore(sessionKey)
+	store.Options = &sessions.Options{Path: "/", HttpOnly: true} // a cookie for plain http, too
 	cfg.OrganizationID = searchtokentest.DefaultOrganizationID
 	cfg.APIKey = searchtokentest.DefaultAPIKey
 	cfg.PlatformURL = platform.URL

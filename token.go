@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,9 +38,10 @@ const (
 // Token is a Coveo search token. It is a value: copies are independent and
 // safe for concurrent use.
 //
-// Value is the only secret in it, and the only way to it: String, GoString,
-// Format, LogValue and MarshalText all leave it out, so that a Token can stand
-// in a log line or an error by mistake without harm.
+// Value is the only secret in it. String, GoString, Format, LogValue and
+// MarshalText leave it out, so that a Token in a log line or an error does no
+// harm. Package fmt does not call them for an unexported field of another struct:
+// do not print one that holds a Token.
 type Token struct {
 	// Value is the token itself, a JWT where it comes from Coveo.
 	Value string
@@ -182,11 +185,17 @@ func (p TokenParams) validateGrant(prefix string) error {
 	if p.ValidFor != 0 && (p.ValidFor < minValidFor || p.ValidFor > maxValidFor) {
 		bad("ValidFor", fmt.Sprintf("%v is not between 15m and 24h; 0 is Coveo's default, 24h", p.ValidFor))
 	}
-	for _, f := range []struct{ name, value string }{
-		{"UserDisplayName", p.UserDisplayName}, {"SearchHub", p.SearchHub},
-		{"Pipeline", p.Pipeline}, {"Filter", p.Filter},
+	// JSON would turn invalid UTF-8 into another grant.
+	for _, f := range []struct {
+		name   string
+		values []string
+	}{
+		{"UserDisplayName", []string{p.UserDisplayName}}, {"UserGroups", p.UserGroups}, {"SearchHub", []string{p.SearchHub}},
+		{"Pipeline", []string{p.Pipeline}}, {"Filter", []string{p.Filter}}, {"CanSeeUserProfileOf", p.CanSeeUserProfileOf},
+		{"DictionaryFieldContext", slices.AppendSeq(slices.Collect(maps.Keys(p.DictionaryFieldContext)), maps.Values(p.DictionaryFieldContext))},
+		{"AllowedDictionaryFieldKeys", slices.Collect(maps.Keys(p.AllowedDictionaryFieldKeys))},
 	} {
-		if !utf8.ValidString(f.value) {
+		if slices.ContainsFunc(f.values, func(v string) bool { return !utf8.ValidString(v) }) {
 			bad(f.name, "must be valid UTF-8")
 		}
 	}
@@ -236,19 +245,19 @@ type ClientConfig struct {
 	// (https://docs.coveo.com/en/1718). It or Credential is required.
 	APIKey string
 	// Credential returns the API key at each call, for keys that rotate. It
-	// must be safe for concurrent use. Its error must not contain the key.
+	// must be safe for concurrent use.
 	Credential func(context.Context) (string, error)
-	// HTTPClient makes the calls. Its CheckRedirect is not used: a redirect is
-	// never followed. Default: a client of its own, which honours HTTPS_PROXY.
-	// A Timeout of 0 becomes 10 seconds for the whole call.
+	// HTTPClient makes the calls. Redirects are never followed, whatever its
+	// CheckRedirect. Default: a client of its own, which honours HTTPS_PROXY. A
+	// Timeout of 0 becomes 10 seconds for the whole call, Credential included; a
+	// Middleware waits no longer than that, whatever the Timeout.
 	HTTPClient *http.Client
 }
 
 // Client is the Issuer over Coveo's REST API. It is safe for concurrent use.
 type Client struct {
 	url        string
-	apiKey     string
-	credential func(context.Context) (string, error)
+	credential func(context.Context) (string, error) // never the key itself, which fmt would print
 	http       *http.Client
 }
 
@@ -287,15 +296,32 @@ func newClient(platform string, cfg ClientConfig) *Client {
 		t.MaxIdleConnsPerHost = t.MaxIdleConns
 		client.Transport = t
 	}
+	if client.Transport == nil {
+		client.Transport = http.DefaultTransport
+	}
+	client.Transport = noRedirects{client.Transport}
 	client.Timeout = cmp.Or(client.Timeout, fetchTimeout)
-	// A redirect would carry the API key along.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	credential := cfg.Credential
+	if credential == nil {
+		credential = func(context.Context) (string, error) { return cfg.APIKey, nil }
+	}
 	return &Client{
 		url:        platform + "/rest/search/v2/token?organizationId=" + url.QueryEscape(cfg.OrganizationID),
-		apiKey:     cfg.APIKey,
-		credential: cfg.Credential,
+		credential: credential,
 		http:       &client,
 	}
+}
+
+// noRedirects takes their destination from redirects: http.Client would carry
+// the API key along, or fail on a destination that is no URL.
+type noRedirects struct{ http.RoundTripper }
+
+func (t noRedirects) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		resp.Header.Del("Location")
+	}
+	return resp, err
 }
 
 // Issue asks Coveo for a token: POST /rest/search/v2/token
@@ -310,14 +336,14 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 	if err != nil {
 		return Token{}, fmt.Errorf("searchtoken: encoding the token request: %w", err)
 	}
-	key := c.apiKey
-	if c.credential != nil {
-		if key, err = c.credential(ctx); err != nil {
-			return Token{}, fmt.Errorf("searchtoken: Credential: %w", err)
-		}
-		if !validAPIKey(key) {
-			return Token{}, errors.New("searchtoken: Credential: returned no API key, or one with white space in it")
-		}
+	ctx, cancel := context.WithTimeout(ctx, c.http.Timeout)
+	defer cancel()
+	key, err := c.credential(ctx)
+	if err != nil {
+		return Token{}, redact(fmt.Errorf("searchtoken: Credential: %w", err))
+	}
+	if !validAPIKey(key) {
+		return Token{}, errors.New("searchtoken: Credential: returned no API key, or one with white space in it")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -329,16 +355,20 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 
 	issued := now()
 	resp, err := c.http.Do(req)
+	known := knownSecrets(key, p)
 	if err != nil {
-		return Token{}, fmt.Errorf("searchtoken: asking Coveo for a token: %w", err)
+		// An answer that is no HTTP is repeated in such an error.
+		return Token{}, redact(fmt.Errorf("searchtoken: asking Coveo for a token: %w", err), known...)
 	}
 	defer resp.Body.Close()
 	value, apiErr, err := readAnswer(resp)
 	if err != nil {
-		return Token{}, err
+		return Token{}, redact(err, known...)
 	}
 	if apiErr != nil {
-		apiErr.redact(key, p)
+		for _, s := range []*string{&apiErr.Type, &apiErr.Message, &apiErr.RequestID} {
+			*s = redactText(*s, known...)
+		}
 		return Token{}, apiErr
 	}
 	return Token{Value: value, Issued: issued, Expiry: expiry(value, issued, p.validFor())}, nil
@@ -363,8 +393,9 @@ func readAnswer(resp *http.Response) (value string, apiErr *APIError, err error)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	var timeout net.Error
+	slow := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.Canceled)
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.Canceled):
+	case slow && resp.StatusCode == http.StatusOK:
 		return "", nil, fmt.Errorf("searchtoken: reading Coveo's answer: %w", err)
 	case err != nil:
 		apiErr.Message = "the answer was cut off"
@@ -513,24 +544,43 @@ func (e *APIError) temporary() bool {
 	return e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
 }
 
-// secrets matches what looks like an e-mail address, a JWT or an API key.
-var secrets = regexp.MustCompile(`[^\s"'<>(),:;]+@[^\s"'<>(),:;]+|eyJ[A-Za-z0-9_.-]+|xx[0-9a-fA-F]{8}-[0-9a-fA-F-]+`)
+// secrets matches what looks like an e-mail address (its @ may be escaped), a
+// JWT, an API key, or another credential by what stands before it.
+var secrets = regexp.MustCompile(`[^\s"'<>(),:;=/?]+(?:@|%40|&#64;)[^\s"'<>(),:;&]+|eyJ[A-Za-z0-9_.-]+|(?i:xx[0-9a-f]{8}-[0-9a-f-]+)|((?i:bearer |access_token=))[^\s"'&]+`)
 
-// redact bounds the texts of e and takes out of them whatever a platform that
-// echoes its input would betray.
-func (e *APIError) redact(key string, p TokenParams) {
-	known := []string{key, "[redacted]"}
+// knownSecrets are the secrets of one call; key may be empty.
+func knownSecrets(key string, p TokenParams) []string {
+	known := []string{key, p.UserDisplayName}
 	for _, id := range p.UserIDs {
-		known = append(known, id.Name, "[redacted]")
+		known = append(known, id.Name)
 	}
-	if p.UserDisplayName != "" {
-		known = append(known, p.UserDisplayName, "[redacted]")
-	}
-	replacer := strings.NewReplacer(known...)
-	for _, s := range []*string{&e.Type, &e.Message, &e.RequestID} {
-		*s = truncate(secrets.ReplaceAllString(replacer.Replace(*s), "[redacted]"))
-	}
+	return slices.DeleteFunc(known, func(s string) bool { return s == "" })
 }
+
+// redactText bounds s, and takes out of it the known secrets and what looks like
+// one. What an upstream echoes, and what the application's own parts put into
+// their errors, is nobody's to log.
+func redactText(s string, known ...string) string {
+	var pairs []string
+	for _, secret := range known {
+		pairs = append(pairs, secret, "[redacted]")
+	}
+	s = strings.NewReplacer(pairs...).Replace(s)
+	return truncate(secrets.ReplaceAllString(s, "$1[redacted]"))
+}
+
+// redact is err with its text redacted. What it wraps is as it was.
+func redact(err error, known ...string) error {
+	return &redactedError{redactText(err.Error(), known...), err}
+}
+
+type redactedError struct {
+	text string
+	err  error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.err }
 
 // truncate keeps the first 300 bytes of s, without control characters, which
 // could forge a line of a log.
@@ -615,6 +665,10 @@ func (e Environment) suffix() string {
 	return string(e)
 }
 
+// keyLike is how Coveo's API keys begin. One in a host name would be told to
+// every DNS server on the way.
+var keyLike = regexp.MustCompile(`^(?i:xx[0-9a-f]{8}-)`)
+
 // dnsLabel is what may stand between two dots of a host name.
 var dnsLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
@@ -626,6 +680,8 @@ func endpoints(organization string, env Environment, platform, analytics string)
 	switch {
 	case organization == "":
 		errs = append(errs, errors.New("searchtoken: OrganizationID: is required"))
+	case keyLike.MatchString(organization):
+		errs = append(errs, errors.New("searchtoken: OrganizationID: looks like an API key"))
 	case !dnsLabel.MatchString(organization):
 		errs = append(errs, fmt.Errorf("searchtoken: OrganizationID: %q is no DNS label (letters, digits and hyphens, at most 63)", truncate(organization)))
 	}
@@ -656,6 +712,9 @@ func ownEndpoints(organization string, env Environment) (platform, analytics str
 	return "https://" + organization + domain, "https://" + organization + ".analytics" + domain
 }
 
+// hostName is what may stand in the place of a host, beside an IP address.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$`)
+
 // checkBaseURL refuses a URL over which a secret would travel in clear, and
 // what cannot be the beginning of another URL. It does not repeat the URL,
 // which may hold a password.
@@ -664,15 +723,18 @@ func checkBaseURL(s string) error {
 	if err != nil {
 		return errors.New("is not a URL")
 	}
+	_, portErr := strconv.ParseUint(cmp.Or(u.Port(), "443"), 10, 16)
 	switch {
-	case u.Host == "" || u.Hostname() == "":
-		return errors.New("must have a scheme and a host, as in https://host")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("must be https, or http on loopback")
+	case net.ParseIP(u.Hostname()) == nil && !hostName.MatchString(u.Hostname()), portErr != nil:
+		return errors.New("must have a host, as in https://host or https://host:8443")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("must be https: only on loopback may it be http")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case u.User != nil || strings.ContainsAny(s, "?#"):
 		return errors.New("must have no user, query or fragment")
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) }):
+		return errors.New("contains characters that no URL has")
 	}
 	return nil
 }
