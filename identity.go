@@ -160,20 +160,30 @@ func logNoIdentity(r *http.Request, logger *slog.Logger, err error) {
 
 // getSession is store.Get for stores of any quality: one whose New returns a
 // nil session makes gorilla's registry panic, and is asked for its error alone.
-func getSession(store sessions.Store, r *http.Request, name string) (session *sessions.Session, err error) {
+func getSession(store sessions.Store, r *http.Request, name string) (*sessions.Session, error) {
+	if store == nil {
+		return nil, errors.New("SessionIdentity was given no store")
+	}
+	session, err := withoutPanic(store.Get, r, name)
+	var panicked runtime.Error
+	if errors.As(err, &panicked) {
+		session, err = withoutPanic(store.New, r, name)
+	}
+	return session, err
+}
+
+// withoutPanic makes an error of a nil dereference and its like.
+func withoutPanic(get func(*http.Request, string) (*sessions.Session, error), r *http.Request, name string) (session *sessions.Session, err error) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
 		case runtime.Error:
-			session, err = store.New(r, name)
+			err = fmt.Errorf("the store panicked: %w", v)
 		default:
 			panic(v)
 		}
 	}()
-	if store == nil {
-		return nil, errors.New("SessionIdentity was given no store")
-	}
-	return store.Get(r, name)
+	return get(r, name)
 }
 
 // isCookieError reports whether a session's error is the visitor's doing. It

@@ -52,7 +52,9 @@ func (s *badStore) Get(r *http.Request, name string) (*sessions.Session, error) 
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-func (s *badStore) New(*http.Request, string) (*sessions.Session, error) { return s.session, s.err }
+func (s *badStore) New(*http.Request, string) (*sessions.Session, error) {
+	return s.session, s.err
+}
 
 func (s *badStore) Save(*http.Request, http.ResponseWriter, *sessions.Session) error { return nil }
 
@@ -123,6 +125,11 @@ func TestSessionEmail(t *testing.T) {
 		{"cookie error of the configuration", &badStore{session: &sessions.Session{}, err: cookieError{usage: true}}, good, searchtoken.ErrSession},
 		{"cookie error of the machine", &badStore{session: &sessions.Session{}, err: cookieError{internal: true}}, good, searchtoken.ErrSession},
 		{"nil session, nil error", &badStore{}, good, searchtoken.ErrSession},
+		{"store that panics", &badStore{get: func(s sessions.Store, _ *http.Request, _ string) (*sessions.Session, error) {
+			var none *badStore
+			return none.session, nil
+		}}, good, searchtoken.ErrSession},
+		{"store that wants a cookie", &badStore{session: &sessions.Session{}, err: http.ErrNoCookie}, good, searchtoken.ErrNoIdentity},
 		{"nil session without a registry", &badStore{get: func(sessions.Store, *http.Request, string) (*sessions.Session, error) { return nil, nil }}, good, searchtoken.ErrSession},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -142,6 +142,11 @@ func TestErrors(t *testing.T) {
 		{name: "identity without a provider", cfg: searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
 			return searchtoken.Identity{UserIDs: []searchtoken.UserID{{Name: "ann"}}}, nil
 		}}, want: 500},
+		{name: "identity whose name is no text", cfg: searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
+			id := searchtoken.Email("ann")
+			id.DisplayName = "\xff"
+			return id, nil
+		}}, want: 500},
 		{name: "session that has ended", cfg: searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
 			id := searchtoken.Email("ann")
 			id.Expires = time.Now()
@@ -276,6 +281,7 @@ func TestPageHeaders(t *testing.T) {
 					}
 					w.Header().Add("Vary", "Accept")
 					w.Header().Add("Cache-Control", "no-transform")
+					w.Header()["Cache-Control"][0] = "public"
 				})).ServeHTTP(w, request("ann"))
 			}
 		})
@@ -492,42 +498,49 @@ func TestForgetNeedsAUser(t *testing.T) {
 func TestNoSecretIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	status := 200
-	m, err := searchtoken.New(searchtoken.Config{
-		OrganizationID: "acme", APIKey: apiKey, Logger: logger,
-		Identify: byHeader,
-		Cache: &cache{Cache: searchtoken.NewMemoryCache(0), get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
-			return searchtoken.Token{}, 0, errors.New("cache down")
-		}},
-		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			if status == 0 {
-				return nil, errors.New("network down")
-			}
-			body, err := io.ReadAll(r.Body) // an upstream that echoes all that it gets
-			if err != nil {
-				return nil, err
-			}
-			return respond(status, fmt.Sprintf(`{"token":%q,"message":%q,"type":%q}`, secret, string(body)+secret, r.Header.Get("Authorization")), nil), nil
-		})},
-		Observe: func(e searchtoken.Event) { fmt.Fprintln(&log, e, e.Err) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, s := range []int{200, 400, 401, 429, 500, 0} {
-		status = s
+	for i, status := range []int{200, 400, 401, 429, 500, 0, -1} { // 0: no answer, -1: a panic
+		m, err := searchtoken.New(searchtoken.Config{
+			OrganizationID: "acme", APIKey: apiKey, Logger: logger,
+			Identify: func(r *http.Request) (searchtoken.Identity, error) {
+				if r.URL.Path == "/fail" {
+					return searchtoken.Identity{}, errors.New("no jsmith@example.com with " + secret)
+				}
+				return byHeader(r)
+			},
+			Cache: &cache{Cache: searchtoken.NewMemoryCache(0), get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
+				return searchtoken.Token{}, 0, errors.New("cache down for jsmith@example.com")
+			}},
+			HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				switch status {
+				case 0:
+					return nil, fmt.Errorf("network down: %v", r.Header)
+				case -1:
+					panic(apiKey)
+				}
+				body, err := io.ReadAll(r.Body) // an upstream that echoes all that it gets
+				if err != nil {
+					return nil, err
+				}
+				return respond(status, fmt.Sprintf(`{"token":%q,"message":%q,"type":%q}`, secret, string(body)+secret, r.Header.Get("Authorization")), nil), nil
+			})},
+			Observe: func(e searchtoken.Event) { fmt.Fprintln(&log, e, e.Err) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		user := fmt.Sprintf("jsmith%d@example.com", i)
 		get(m, request(user))
-		r := httptest.NewRequest("POST", "/", strings.NewReader(`{"rejected":"`+secret+`"}`))
-		r.Header.Set("User", user)
-		m.RenewHandler().ServeHTTP(httptest.NewRecorder(), r)
+		renew(m, renewal(user, secret))
+		get(m, httptest.NewRequest("GET", "/fail", nil))
 		if err := m.Forget(t.Context(), searchtoken.Email(user)); err != nil {
 			t.Error(err)
 		}
+		m.Close()
 	}
-	m.Close()
-	if !strings.Contains(log.String(), "401") {
-		t.Errorf("the log says nothing of a wrong key: %s", log.String())
+	for _, want := range []string{"answered 400", "answered 401", "answered 429", "answered 500", "network down", "cache down", "panic=string", "no [redacted]"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q", want)
+		}
 	}
 	for _, leak := range []string{apiKey, secret, "jsmith", "c2VjcmV0"} {
 		if strings.Contains(log.String(), leak) {

@@ -129,6 +129,9 @@ func TestTokenParamsValidate(t *testing.T) {
 		{"no provider", searchtoken.TokenParams{UserIDs: append(searchtoken.Email(email).UserIDs, searchtoken.UserID{Name: email})}, []string{"UserIDs[1].Provider"}},
 		{"type unknown to Coveo", searchtoken.TokenParams{UserIDs: []searchtoken.UserID{{Name: email, Provider: "p", Type: "user"}}}, []string{"UserIDs[0].Type"}},
 		{"name that JSON would change", searchtoken.TokenParams{UserIDs: []searchtoken.UserID{{Name: "a\xff", Provider: "p"}}}, []string{"UserIDs[0].Name"}},
+		{"group that JSON would change", searchtoken.TokenParams{UserIDs: user, UserGroups: []string{"a", "\xff"}}, []string{"UserGroups"}},
+		{"profile that JSON would change", searchtoken.TokenParams{UserIDs: user, CanSeeUserProfileOf: []string{"\xff"}}, []string{"CanSeeUserProfileOf"}},
+		{"dictionary that JSON would change", searchtoken.TokenParams{UserIDs: user, DictionaryFieldContext: map[string]string{"a": "\xff"}}, []string{"DictionaryFieldContext"}},
 		{"filter that JSON would change", searchtoken.TokenParams{UserIDs: user, Filter: "\xff"}, []string{"Filter"}},
 		{"shortest life", searchtoken.TokenParams{UserIDs: user, ValidFor: 15 * time.Minute}, nil},
 		{"longest life", searchtoken.TokenParams{UserIDs: user, ValidFor: 24 * time.Hour}, nil},
@@ -179,8 +182,9 @@ func TestNewClientRefuses(t *testing.T) {
 		"two credentials": {with(func(c *searchtoken.ClientConfig) {
 			c.Credential = func(context.Context) (string, error) { return "", nil }
 		}), []string{"APIKey", "Credential"}},
-		"key with newline": {with(func(c *searchtoken.ClientConfig) { c.APIKey += "\n" }), []string{"APIKey"}},
-		"environment":      {with(func(c *searchtoken.ClientConfig) { c.Environment = "production" }), []string{"Environment"}},
+		"key with newline":    {with(func(c *searchtoken.ClientConfig) { c.APIKey += "\n" }), []string{"APIKey"}},
+		"key as organization": {with(func(c *searchtoken.ClientConfig) { c.OrganizationID = apiKey }), []string{"OrganizationID"}},
+		"environment":         {with(func(c *searchtoken.ClientConfig) { c.Environment = "production" }), []string{"Environment"}},
 	}
 	for _, org := range []string{"acme.evil.com", "acme/", "a b", "-acme", "acme-", "acme#", "acme\n", "ácme", "a@b", `"></script>`, "\u2028", strings.Repeat("a", 64), "127.0.0.1", "acme:80"} {
 		cases[fmt.Sprintf("organization %q", org)] = struct {
@@ -189,7 +193,8 @@ func TestNewClientRefuses(t *testing.T) {
 		}{with(func(c *searchtoken.ClientConfig) { c.OrganizationID = org }), []string{"OrganizationID"}}
 	}
 	for _, u := range []string{"http://coveo.example.com", "http://127.0.0.1.example.com", "http://localhost.example.com", "ftp://127.0.0.1", "//host", "/path", "host",
-		"https://", "https://:443", "https://user:password@host", "https://host?a=b", "https://host#f", "https://host?", "javascript:alert(1)", "https://a b", "http://10.0.0.1", "::"} {
+		"https://", "https://:443", "https://user:password@host", "https://host?a=b", "https://host#f", "https://host?", "javascript:alert(1)", "https://a b", "http://10.0.0.1", "::",
+		"https://host#", "https://host/#", "https://host:99999", "https://*", "https://.", "https://host/a b", `https://host/"`, "https://hóst"} {
 		cases[fmt.Sprintf("platform %q", u)] = struct {
 			cfg  searchtoken.ClientConfig
 			want []string
@@ -303,7 +308,10 @@ func clientOf(t *testing.T, transport roundTripper) *searchtoken.Client {
 	return client
 }
 
-var jsmith = searchtoken.TokenParams{UserIDs: searchtoken.Email("jsmith@example.com").UserIDs, UserDisplayName: "John Smith"}
+var jsmith = searchtoken.TokenParams{
+	UserIDs:         append(searchtoken.Email("jsmith@example.com").UserIDs, searchtoken.UserID{Name: "OFFICE+js", Provider: "Active Directory"}),
+	UserDisplayName: "John Smith",
+}
 
 func TestClientAnswersWithoutToken(t *testing.T) {
 	header := func(pairs ...string) http.Header {
@@ -358,9 +366,12 @@ func TestClientAnswersWithoutToken(t *testing.T) {
 		{"token with markup", 200, `{"token":"</script>"}`, nil, searchtoken.APIError{StatusCode: 200, Message: "the token in the answer is malformed"}, 502},
 		{"token too long for a URL", 200, `{"token":"` + strings.Repeat("a", 16<<10) + `"}`, nil, searchtoken.APIError{StatusCode: 200, Message: "the token in the answer is malformed"}, 502},
 		{"over 1 MiB", 200, `{"token":"a.b.c"}` + strings.Repeat(" ", 1<<20), nil, searchtoken.APIError{StatusCode: 200, Message: "the answer is longer than 1 MiB"}, 502},
-		{"echo of secrets", 400, fmt.Sprintf(`{"message":"key %s, user jsmith@example.com or J.Doe@example.org, John Smith, token %s","type":"jsmith@example.com"}`, apiKey, secret),
+		{"echo of secrets", 400, fmt.Sprintf(`{"message":"key %s or %s, user jsmith@example.com or OFFICE+js or J.Doe@example.org or jdoe%%40example.org, John Smith, token %s","type":"jsmith@example.com"}`,
+			apiKey, strings.ToUpper(apiKey), secret),
 			header("X-Request-ID", apiKey), searchtoken.APIError{StatusCode: 400, Type: "[redacted]", RequestID: "[redacted]",
-				Message: "key [redacted], user [redacted] or [redacted], [redacted], token [redacted]"}, 502},
+				Message: "key [redacted] or [redacted], user [redacted] or [redacted] or [redacted] or [redacted], [redacted], token [redacted]"}, 502},
+		{"redirect to nowhere", 302, ``, header("Location", "http://[::1"),
+			searchtoken.APIError{StatusCode: 302, Message: "redirects are not followed; set PlatformURL to where the API is"}, 502},
 		{"forged log line", 400, `{"message":"a\nlevel=INFO\u0000\u2028\u001b[31m"}`, nil, searchtoken.APIError{StatusCode: 400, Message: "a level=INFO   [31m"}, 502},
 		{"long message", 400, `{"message":"` + strings.Repeat("é", 400) + `"}`, nil, searchtoken.APIError{StatusCode: 400, Message: strings.Repeat("é", 150) + "…"}, 502},
 	} {
@@ -425,6 +436,77 @@ func TestClientCutOffAnswer(t *testing.T) {
 	}
 	if diff := cmp.Diff(&searchtoken.APIError{StatusCode: 200, Message: "the answer was cut off", RequestID: "id-1"}, got); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
+	}
+}
+
+// TestClientStalledAnswer has the header of an answer, and then nothing.
+func TestClientStalledAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		want   *searchtoken.APIError // nil: a timeout
+	}{
+		{200, nil},
+		{403, &searchtoken.APIError{StatusCode: 403, Message: "the answer was cut off"}},
+		{429, &searchtoken.APIError{StatusCode: 429, Message: "the answer was cut off", RetryAfter: 2 * time.Minute}},
+	} {
+		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := clientOf(t, func(r *http.Request) (*http.Response, error) {
+					body, w := io.Pipe()
+					context.AfterFunc(r.Context(), func() { w.CloseWithError(r.Context().Err()) })
+					resp := respond(tt.status, "", nil)
+					resp.Body = body
+					if tt.status == 429 {
+						resp.Header.Set("Retry-After", "120")
+					}
+					return resp, nil
+				})
+				_, err := client.Issue(t.Context(), jsmith)
+				var got *searchtoken.APIError
+				if errors.As(err, &got); err == nil {
+					t.Error("no error")
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("error (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestClientErrorsShowNoSecret has a server that answers with what it was sent,
+// in no way that HTTP knows.
+func TestClientErrorsShowNoSecret(t *testing.T) {
+	for _, format := range []string{"HTTP/1.1 200 OK\r\n%s\r\n\r\n", "%s\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n"} {
+		t.Run(format, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				conn.Read(make([]byte, 1<<16))
+				fmt.Fprintf(conn, format, "Authorization Bearer "+apiKey+" jsmith@example.com OFFICE+js")
+			}()
+			client, err := searchtoken.NewClient(searchtoken.ClientConfig{OrganizationID: "acme", APIKey: apiKey, PlatformURL: "http://" + listener.Addr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = client.Issue(t.Context(), jsmith)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, leak := range []string{apiKey, "jsmith", "OFFICE"} {
+				if strings.Contains(err.Error(), leak) || strings.Contains(fmt.Sprintf("%+v", client), leak) {
+					t.Errorf("%q or %+v shows %s", err, client, leak)
+				}
+			}
+		})
 	}
 }
 
