@@ -819,6 +819,320 @@ func TestTokensOfAnyIssuer(t *testing.T) {
 	}
 }
 
+// TestForgetBeforeTheHandOut has another process forget the user while a fetch
+// here has kept its token, and not handed it out yet.
+func TestForgetBeforeTheHandOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := searchtoken.NewMemoryCache(0)
+		slow := &cache{Cache: shared}
+		slow.set = func(ctx context.Context, key searchtoken.Key, token searchtoken.Token, epoch uint64) (bool, error) {
+			kept, err := shared.Set(ctx, key, token, epoch)
+			time.Sleep(2 * time.Second)
+			return kept, err
+		}
+		here := newMiddleware(t, searchtoken.Config{Cache: slow})
+		there := newMiddleware(t, searchtoken.Config{Cache: shared})
+		var before string
+		var wg sync.WaitGroup
+		wg.Go(func() { before = get(here, request("ann")).Body.String() })
+		time.Sleep(time.Second)
+		if err := there.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Fatal(err)
+		}
+		after := get(here, request("ann")).Body.String()
+		wg.Wait()
+		if before == after {
+			t.Error("a request that began after the Forget got the forgotten token")
+		}
+	})
+}
+
+func TestRetryAfterOfOneKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		s.fail(&searchtoken.APIError{StatusCode: 503, RetryAfter: time.Minute})
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		if got := get(m, request("ann")).Header().Get("Retry-After"); got != "60" {
+			t.Errorf("Retry-After: %q, want 60", got)
+		}
+		time.Sleep(time.Minute - time.Nanosecond)
+		get(m, request("ann"))
+		if got := s.take(); len(got) != 1 {
+			t.Errorf("%d calls before the time", len(got))
+		}
+	})
+}
+
+func TestSuccessInTheAirDoesNotEndRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := map[string]int{}
+		issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			user := p.UserIDs[0].Name
+			calls[user]++
+			switch user {
+			case "slow":
+				time.Sleep(2 * time.Second)
+			case "limited":
+				time.Sleep(time.Second)
+				return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429, RetryAfter: time.Minute}
+			}
+			return tokenFor(n, p), nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		var wg sync.WaitGroup
+		wg.Go(func() { get(m, request("slow")) })
+		synctest.Wait()
+		wg.Go(func() { get(m, request("limited")) })
+		wg.Wait()
+		if get(m, request("other")); calls["other"] != 0 {
+			t.Error("a call before the time")
+		}
+		time.Sleep(time.Minute)
+		if w := get(m, request("other")); w.Code != 200 {
+			t.Errorf("status %d after the time", w.Code)
+		}
+	})
+}
+
+func TestRecoveryHoldsForAllKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		s.fail(errors.New("unreachable"))
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		for range 100 { // the delay of ann's key grows
+			get(m, request("ann"))
+			time.Sleep(time.Second)
+		}
+		s.fail(nil)
+		for get(m, request("bob")).Code != 200 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if w := get(m, request("ann")); w.Code != 200 {
+			t.Errorf("status %d after the upstream has recovered", w.Code)
+		}
+		// A day later, a failure begins a delay anew.
+		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Fatal(err)
+		}
+		s.fail(errors.New("unreachable"))
+		if got := get(m, request("ann")).Header().Get("Retry-After"); got != "1" && got != "2" {
+			t.Errorf("Retry-After after one failure: %q", got)
+		}
+	})
+}
+
+func TestForgetForgetsRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		s.fail(&searchtoken.APIError{StatusCode: 403})
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		get(m, request("ann"))
+		s.fail(nil)
+		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Fatal(err)
+		}
+		if w := get(m, request("ann")); w.Code != 200 {
+			t.Errorf("status %d after the user's rights have changed", w.Code)
+		}
+	})
+}
+
+// TestIssuerThatHangs does not heed its context, and is the probe that all
+// others wait for.
+func TestIssuerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			switch n {
+			case 1:
+				return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429}
+			case 2:
+				<-release
+			}
+			return tokenFor(n, p), nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		get(m, request("ann"))
+		time.Sleep(5 * time.Second)
+		began := time.Now()
+		if w, waited := get(m, request("ann")), time.Since(began); w.Code != 503 || time.Since(began) != 10*time.Second {
+			t.Errorf("status %d after %v, want 503 after 10s", w.Code, waited)
+		}
+		time.Sleep(5 * time.Second)
+		if w := get(m, request("bob")); w.Code != 200 {
+			t.Errorf("status %d of the next probe", w.Code)
+		}
+	})
+}
+
+func TestUselessTokensAreBackedOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{Value: jwt(map[string]any{"iat": 2000, "exp": 1000})}, nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		for range 600 {
+			get(m, request("ann"))
+			time.Sleep(time.Second)
+		}
+		if got := issuer.count(); got > 20 {
+			t.Errorf("%d calls in ten minutes for tokens that have expired", got)
+		}
+	})
+}
+
+// TestSessionsWithDifferentEnds has many sessions of one user ask at once.
+func TestSessionsWithDifferentEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: slowly(time.Second)}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Identify: func(r *http.Request) (searchtoken.Identity, error) {
+			left, err := time.ParseDuration(r.Header.Get("Left"))
+			id := searchtoken.Email("ann")
+			id.Expires = time.Now().Add(left)
+			return id, err
+		}})
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				r := request("")
+				r.Header.Set("Left", fmt.Sprint(time.Duration(i+1)*20*time.Minute))
+				if w := get(m, r); w.Code != 200 {
+					t.Errorf("session %d: status %d", i, w.Code)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestSessionEndsMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := searchtoken.NewMemoryCache(0)
+		slow := &cache{Cache: memory, get: func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+			time.Sleep(time.Second)
+			return memory.Get(ctx, key)
+		}}
+		left := 500 * time.Millisecond
+		m := newMiddleware(t, searchtoken.Config{Cache: slow, Identify: func(*http.Request) (searchtoken.Identity, error) {
+			id := searchtoken.Email("ann")
+			id.Expires = time.Now().Add(left)
+			return id, nil
+		}})
+		if w := get(m, request("")); w.Code != 401 {
+			t.Errorf("status %d, want 401", w.Code)
+		}
+		left = 8 * time.Hour
+		if w := get(m, request("")); w.Code != 200 {
+			t.Errorf("status %d of the user's other session", w.Code)
+		}
+	})
+}
+
+// TestNoNameHoldsBackOthers has an identity that Coveo would refuse.
+func TestNoNameHoldsBackOthers(t *testing.T) {
+	m := newMiddleware(t, searchtoken.Config{APIKey: apiKey, Identify: func(r *http.Request) (searchtoken.Identity, error) {
+		id := searchtoken.Email("ann")
+		id.DisplayName = r.Header.Get("Name")
+		return id, nil
+	}, HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return respond(200, `{"token":"a.b.c"}`, nil), nil
+	})}})
+	var got []int
+	for _, name := range []string{"\xff1", "\xff2", "\xff3", "\xff4", "Ann"} {
+		r := request("")
+		r.Header.Set("Name", name)
+		got = append(got, get(m, r).Code)
+	}
+	if diff := cmp.Diff([]int{500, 500, 500, 500, 200}, got); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+}
+
+// TestIssuerMayNotReachOthers writes to all that it gets.
+func TestIssuerMayNotReachOthers(t *testing.T) {
+	groups := []string{"staff"}
+	var got []string
+	issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+		got = append(got, p.UserIDs[0].Name+" "+p.UserGroups[0]+" "+p.AllowedDictionaryFieldKeys["f"][0])
+		token := tokenFor(n, p)
+		p.UserIDs[0].Name, p.UserGroups[0], p.AllowedDictionaryFieldKeys["f"][0] = "spoilt", "spoilt", "spoilt"
+		return token, nil
+	}}
+	ann := searchtoken.Email("ann")
+	ann.Groups = groups
+	m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Identify: func(*http.Request) (searchtoken.Identity, error) { return ann, nil },
+		Route: searchtoken.Route{Params: searchtoken.TokenParams{AllowedDictionaryFieldKeys: map[string][]string{"f": {"*"}}}}})
+	for range 2 {
+		get(m, request(""))
+		if err := m.Forget(t.Context(), ann); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"ann staff *", "ann staff *"}, got); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
+// TestCacheThatLosesIssued is a store of a third party that keeps half a Token.
+func TestCacheThatLosesIssued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := searchtoken.NewMemoryCache(0)
+		issuer := &issuer{}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: &cache{Cache: memory,
+			get: func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+				token, epoch, err := memory.Get(ctx, key)
+				token.Issued = time.Time{}
+				return token, epoch, err
+			}}})
+		for range 10 {
+			get(m, request("ann"))
+			synctest.Wait()
+		}
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls, want 1", got)
+		}
+	})
+}
+
+// TestRefreshesAreSpreadOut has the tokens of many users minted in one moment.
+func TestRefreshesAreSpreadOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const users = 100
+		start := time.Now()
+		var mu sync.Mutex
+		refreshed := map[int]int{} // by the minute
+		issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if n > users {
+				refreshed[int(time.Since(start).Minutes())]++
+			}
+			return tokenFor(n, p), nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		round := func() {
+			for i := range users {
+				get(m, request(fmt.Sprint("user", i)))
+			}
+			synctest.Wait()
+		}
+		round()
+		time.Sleep(21 * time.Hour)
+		for range 90 {
+			round()
+			time.Sleep(time.Minute)
+		}
+		most := 0
+		for _, n := range refreshed {
+			most = max(most, n)
+		}
+		if len(refreshed) < 12 || most > users/4 {
+			t.Errorf("%d users were refreshed within %d minutes, up to %d in one of them", users, len(refreshed), most)
+		}
+	})
+}
+
 func TestPanicsEndNothingElse(t *testing.T) {
 	for _, tt := range []struct {
 		name string

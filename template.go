@@ -70,7 +70,8 @@ const (
 // the end of the <body>, where a library that does not come holds up nothing.
 //
 // coveoAtomic starts Atomic 3 on "root" ("atomic-search-interface"), with
-// "version" (3) and "assets".
+// "version" (3) and "assets". Atomic looks for the nonce of its style sheets, a
+// <meta name="csp-nonce"> that the snippet has, in the <head> only.
 //
 // coveoHeadless sets window.coveoEngine to a Promise of a Headless 3 search
 // engine, and window.coveoEngineConfiguration to its configuration, with
@@ -83,7 +84,9 @@ const (
 // Route.MinRemaining.
 //
 // Where the page renews its token (RenewURL), one request does it for all parallel
-// calls of the library, and ends after 20 seconds.
+// calls of the library, and ends after 20 seconds. For a second after it, and until
+// Retry-After where the route says so, further calls get the same token; after a
+// failure they fail for 1 second, doubling to 30.
 //
 // A nil *Page, or one without a token, renders an HTML comment that says why and
 // no script. Unknown options, bad values and ids end the template's execution
