@@ -311,6 +311,90 @@ func TestRenewalThatFails(t *testing.T) {
 	}
 }
 
+// TestRenewalClaims has a visitor claim that some token was rejected.
+func TestRenewalClaims(t *testing.T) {
+	down := errors.New("down")
+	future := jwt(map[string]any{"iat": time.Now().Add(100 * 365 * 24 * time.Hour).Unix()})
+	for _, tt := range []struct {
+		name     string
+		cache    searchtoken.Cache
+		rejected string
+		claims   int
+		want     int // calls, with the page's before
+	}{
+		{"a token of the future costs one fetch", searchtoken.NewMemoryCache(0), future, 1, 2},
+		{"so do no more than the limit", searchtoken.NewMemoryCache(0), future, 10, 4},
+		{"the limit holds without a cache", &cache{
+			get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
+				return searchtoken.Token{}, 0, down
+			},
+			set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
+				return false, down
+			},
+		}, future, 100, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &issuer{}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: tt.cache})
+				get(m, request("ann"))
+				for i := range tt.claims {
+					if w := renew(m, renewal("ann", tt.rejected)); i < 3 && (w.Code != 200 || w.Body.String() == tt.rejected) {
+						t.Errorf("claim %d: %v", i, seen(w))
+					}
+				}
+				if got := issuer.count(); got != tt.want {
+					t.Errorf("%d calls, want %d", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestRenewalOfAColdCache is none of the forced ones.
+func TestRenewalOfAColdCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMiddleware(t, searchtoken.Config{})
+		for range 10 {
+			old := get(m, request("ann")).Body.String()
+			if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+				t.Fatal(err)
+			}
+			if w := renew(m, renewal("ann", old)); w.Code != 200 || w.Body.String() == old {
+				t.Errorf("renewal: %v", seen(w))
+			}
+		}
+	})
+}
+
+// TestClaimDoesNotFailOthers has an issuer with only one token to give, and a
+// visitor who claims that it was rejected.
+func TestClaimDoesNotFailOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+			time.Sleep(time.Second)
+			return searchtoken.Token{Value: "only"}, nil
+		}}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if w := renew(m, renewal("ann", "only")); w.Code != 503 {
+				t.Errorf("renewal: %v", seen(w))
+			}
+		})
+		synctest.Wait()
+		for range 2 { // the first joins the renewal's fetch
+			if w := get(m, request("ann")); w.Code != 200 || w.Body.String() != "only" {
+				t.Errorf("page: %v", seen(w))
+			}
+		}
+		wg.Wait()
+		if got := issuer.count(); got != 1 {
+			t.Errorf("%d calls, want 1", got)
+		}
+	})
+}
+
 // TestRenewalHasThePagesGrant compares what is asked for.
 func TestRenewalHasThePagesGrant(t *testing.T) {
 	issuer := &issuer{}

@@ -233,63 +233,62 @@ func (f *flight) serves(o *order) bool {
 // token returns a token for o. It waits no longer than ctx; the fetch that it
 // may start goes on.
 func (s *source) token(ctx context.Context, o *order) (Token, error) {
-	t, epoch, err := s.lookup(ctx, o.key)
-	now := now()
-	switch o.state(t, now) {
-	case nearExpiry:
-		s.refresh(ctx, o, epoch, now)
-		fallthrough
-	case fresh:
+	t, waiting, err := s.find(ctx, o)
+	if waiting.IsZero() {
 		s.event(EventHit, 0, nil)
-		return t, nil
+	} else {
+		s.event(EventMiss, time.Since(waiting), err)
 	}
-	if t, err = s.wait(ctx, o, t, epoch, err); err != nil {
-		t = Token{}
-	}
-	s.event(EventMiss, time.Since(now), err)
 	return t, err
 }
 
-// wait is token for a request that has to wait: its look into the cache found
-// t, which is dead, or failed with err.
-func (s *source) wait(ctx context.Context, o *order, t Token, epoch epoch, err error) (Token, error) {
+// find is token; waiting is since when it had to wait, or zero.
+func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time, err error) {
 	for tries := 0; tries < maxTries; {
+		t, epoch, cacheErr := s.lookup(ctx, o.key)
 		now := now()
+		switch o.state(t, now) {
+		case nearExpiry:
+			s.refresh(ctx, o, epoch, now)
+			fallthrough
+		case fresh:
+			return t, waiting, nil
+		}
+		if waiting.IsZero() {
+			waiting = now
+		}
 		switch {
 		case ctx.Err() != nil:
-			return Token{}, &unavailableError{context.Cause(ctx), firstRetry}
+			return Token{}, waiting, &unavailableError{context.Cause(ctx), firstRetry}
 		case o.sessionEnded(now):
-			return Token{}, noIdentity("the session has ended")
+			return Token{}, waiting, noIdentity("the session has ended")
 		}
-		// Good, had it not been rejected; or not to be known.
-		forced := o.rejected != "" && (err != nil || o.lifeState(t, now) != dead)
-		f, own, joinErr := s.join(ctx, o, epoch, forced, now)
-		if joinErr != nil {
-			return Token{}, joinErr
+		// Good, had it not been rejected; or there is no knowing.
+		forced := o.rejected != "" && (cacheErr != nil || o.lifeState(t, now) != dead)
+		f, own, err := s.join(ctx, o, epoch, forced, now)
+		if err != nil {
+			return Token{}, waiting, err
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return Token{}, &unavailableError{context.Cause(ctx), firstRetry}
+			return Token{}, waiting, &unavailableError{context.Cause(ctx), firstRetry}
 		}
 		switch {
 		case f.err != nil:
-			return Token{}, f.err
+			return Token{}, waiting, f.err
 		case f.serves(o):
-			return f.token, nil
-		case !f.again && f.token.Value == o.rejected:
-			return Token{}, &unavailableError{errRejected, firstRetry}
+			return f.token, waiting, nil
+		case f.issued && !f.again && f.token.Value == o.rejected:
+			return Token{}, waiting, &unavailableError{errRejected, firstRetry}
 		}
 		// Another's fetch may have brought a token that outlives this session:
 		// that is no try of this request's own.
 		if own || f.again {
 			tries++
 		}
-		if t, epoch, err = s.lookup(ctx, o.key); o.state(t, now) != dead {
-			return t, nil
-		}
 	}
-	return Token{}, &unavailableError{errForgotten, firstRetry}
+	return Token{}, waiting, &unavailableError{errForgotten, firstRetry}
 }
 
 // lookup asks the cache. A failure is a miss.
