@@ -107,10 +107,10 @@ func (o *order) outlivesSession(t Token) bool {
 	return !o.sessionEnd.IsZero() && t.Expiry.After(o.sessionEnd.Add(minValidFor))
 }
 
-// grant is what the issuer is asked for: a copy, with ValidFor cut to what is
-// left of the session.
+// grant is what the issuer is asked for: ValidFor is cut to what is left of the
+// session.
 func (o *order) grant(now time.Time) TokenParams {
-	p := o.params.clone()
+	p := o.params
 	if left := o.sessionEnd.Sub(now); !o.sessionEnd.IsZero() && left < p.validFor() {
 		p.ValidFor = max(left.Truncate(time.Millisecond), minValidFor)
 	}
