@@ -1,7 +1,7 @@
 // Package searchtokentest is a stand-in for the Coveo platform, as net/http/httptest is one for a server. Tests and
 // example programs search with it, without an organization, an API key or a network.
 //
-// A Server listens on loopback. Its URL takes the place of the organization's endpoint:
+// A Server listens on loopback. Its URL takes the place of the organization's endpoints, that of analytics too:
 //
 //	func TestSearchPage(t *testing.T) {
 //		coveo := searchtokentest.NewServer(searchtokentest.Config{})
@@ -11,6 +11,7 @@
 //			OrganizationID: searchtokentest.DefaultOrganizationID,
 //			APIKey:         searchtokentest.DefaultAPIKey,
 //			PlatformURL:    coveo.URL,
+//			AnalyticsURL:   coveo.URL,
 //		})
 //		…
 //		// One visitor, two pages, one token call:
@@ -23,8 +24,8 @@
 //		}
 //	}
 //
-// A Platform is the same without a socket. As an http.RoundTripper it serves an http.Client, and since it starts no
-// goroutine of its own it does so inside a testing/synctest bubble, where hours pass at once:
+// A Platform is the same without a socket. As an http.RoundTripper it serves an http.Client, and since nothing
+// there is a socket it does so inside a testing/synctest bubble, where hours pass at once:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		coveo := searchtokentest.New(searchtokentest.Config{})

@@ -34,7 +34,12 @@ type Document struct {
 	// SearchHubs are the search hubs in which the document can be found. Empty: all.
 	SearchHubs []string
 
-	// Fields are further fields. Their names are not case-sensitive; results have them in lower case.
+	// Fields are further fields, and may have collection and language (defaults: "default" and "English"). Their names
+	// are not case-sensitive; results have them in lower case. Those that follow from the properties above are
+	// reserved, and what Fields say of them is ignored: title, uri, clickableuri, urihash, sysurihash, permanentid,
+	// source, syssource, objecttype, filetype, sysfiletype, date, sysdate and size.
+	//
+	// Filters and facets take all fields but date, sysdate and size, which are numbers.
 	Fields map[string]string
 }
 
@@ -115,7 +120,7 @@ func DefaultDocuments() []Document {
 type entry struct {
 	Document
 	uniqueID string
-	fields   map[string]string // by names in lower case
+	fields   map[string]string // those that are text, by names in lower case
 	raw      map[string]any    // what a result shows as its fields
 	title    []word
 	excerpt  []word
@@ -142,37 +147,43 @@ func newEntry(d Document) *entry {
 	e := &entry{
 		Document: d,
 		uniqueID: "1.1$" + d.URI,
-		fields:   make(map[string]string, len(d.Fields)+3),
+		fields:   map[string]string{"collection": "default", "language": "English"},
 		title:    words(d.Title),
 		excerpt:  words(d.Excerpt),
 	}
 	for name, value := range d.Fields {
 		e.fields[strings.ToLower(name)] = value
 	}
-	e.fields["source"] = d.Source
-	e.fields["objecttype"] = d.ObjectType
-	e.fields["filetype"] = d.FileType
-
 	sum := sha256.Sum256([]byte(d.URI))
 	hash := hex.EncodeToString(sum[:])
-	e.raw = map[string]any{
+	maps.Copy(e.fields, map[string]string{
 		"title":        d.Title,
 		"uri":          d.URI,
 		"clickableuri": d.URI,
 		"urihash":      hash[:16],
 		"sysurihash":   hash[:16],
 		"permanentid":  hash[:60],
-		"collection":   "default",
+		"source":       d.Source,
 		"syssource":    d.Source,
+		"objecttype":   d.ObjectType,
+		"filetype":     d.FileType,
 		"sysfiletype":  d.FileType,
-		"date":         d.Date.UnixMilli(),
-		"sysdate":      d.Date.UnixMilli(),
-		"language":     []string{"English"},
-		"size":         len(d.Excerpt),
+	})
+	numbers := map[string]any{
+		"date":    d.Date.UnixMilli(),
+		"sysdate": d.Date.UnixMilli(),
+		"size":    len(d.Excerpt),
 	}
+	for name := range numbers {
+		delete(e.fields, name)
+	}
+
+	e.raw = make(map[string]any, len(e.fields)+len(numbers))
 	for name, value := range e.fields {
 		e.raw[name] = value
 	}
+	maps.Copy(e.raw, numbers)
+	e.raw["language"] = []string{e.fields["language"]}
 	return e
 }
 

@@ -53,11 +53,11 @@ func (f facetRequest) selected() []string {
 	return values
 }
 
-// selectFacets keeps what has a selected value in every facet but the one excepted.
-func selectFacets(facets []facetRequest, except string, found []match) []match {
-	for _, f := range facets {
+// selectFacets keeps what has a selected value in every facet but the one at except; -1 excepts none.
+func selectFacets(facets []facetRequest, except int, found []match) []match {
+	for i, f := range facets {
 		selected := f.selected()
-		if f.FacetID == except || len(selected) == 0 {
+		if i == except || len(selected) == 0 {
 			continue
 		}
 		var kept []match
@@ -75,10 +75,10 @@ func selectFacets(facets []facetRequest, except string, found []match) []match {
 // picked. Facets of other types than specific get no values.
 func computeFacets(facets []facetRequest, found []match) []facetAnswer {
 	answers := []facetAnswer{}
-	for _, f := range facets {
+	for i, f := range facets {
 		answer := facetAnswer{FacetID: f.FacetID, Field: f.Field, Values: []facetValue{}}
 		if f.specific() {
-			answer.Values = countValues(f.key(), f.selected(), selectFacets(facets, f.FacetID, found))
+			answer.Values = countValues(f.key(), f.selected(), selectFacets(facets, i, found))
 			if limit := max(f.NumberOfValues, len(f.selected())); limit > 0 && limit < len(answer.Values) {
 				answer.Values = answer.Values[:limit]
 				answer.MoreValuesAvailable = true

@@ -34,10 +34,10 @@ type Fault struct {
 	// Location makes the answer a redirect to this address.
 	Location string
 
-	// Header is sent with the answer.
+	// Header is sent with the answer. Its Content-Type takes the place of the answer's own.
 	Header http.Header
 
-	// ContentType is that of Body. Default: application/json.
+	// ContentType is that of Body, or of the error. Default: Header's Content-Type, or else application/json.
 	ContentType string
 
 	// Body takes the place of the answer, well formed or not.
@@ -118,14 +118,14 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) bool {
 	if f.Location != "" {
 		h.Set("Location", f.Location)
 	}
+	if f.ContentType != "" {
+		h.Set("Content-Type", f.ContentType)
+	}
 	if f.Body == "" && status >= http.StatusBadRequest && !f.Endless && !f.CutOff {
 		writeError(w, status, errorMessage(status))
 		return true
 	}
-	h.Set("Content-Type", "application/json")
-	if f.ContentType != "" {
-		h.Set("Content-Type", f.ContentType)
-	}
+	defaultContentType(h, "application/json")
 	if f.CutOff {
 		h.Set("Content-Length", strconv.Itoa(len(f.Body)+1024))
 	}

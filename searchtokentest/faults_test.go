@@ -34,6 +34,7 @@ func TestFaultAnswers(t *testing.T) {
 		fault       Fault
 		status      int
 		body        string // a part of it
+		empty       bool   // there is no body, and no length of one is announced
 		contentType string
 		header      string
 		value       string
@@ -52,6 +53,30 @@ func TestFaultAnswers(t *testing.T) {
 				Header: http.Header{"x-coveo-waf-action": {"block"}},
 			},
 		},
+		{
+			name: "content type in Header", status: 200, body: "<h1>", contentType: "text/html",
+			fault: Fault{Body: "<h1>Blocked</h1>", Header: http.Header{"content-type": {"text/html"}}},
+		},
+		{
+			name: "content type in both", status: 200, body: "<h1>", contentType: "text/html",
+			fault: Fault{Body: "<h1>Blocked</h1>", ContentType: "text/html", Header: http.Header{"Content-Type": {"text/plain"}}},
+		},
+		{
+			name: "content type of an error", status: 503, body: `"statusCode":503`, contentType: "text/html",
+			fault: Fault{Status: 503, ContentType: "text/html"},
+		},
+		{
+			name: "content type of an error in Header", status: 503, body: `"statusCode":503`, contentType: "text/html",
+			fault: Fault{Status: 503, Header: http.Header{"Content-Type": {"text/html"}}},
+		},
+		{
+			name: "content type alone in Header", status: 401, body: `"statusCode":401`, contentType: "text/html",
+			fault: Fault{Header: http.Header{"Content-Type": {"text/html"}}},
+		},
+		{name: "no content", fault: Fault{Status: 204, Body: "{}"}, status: 204, empty: true, contentType: "application/json"},
+		{name: "no content cut off", fault: Fault{Status: 204, CutOff: true}, status: 204, empty: true, contentType: "application/json"},
+		{name: "no content without an end", fault: Fault{Status: 204, Endless: true}, status: 204, empty: true, contentType: "application/json"},
+		{name: "not modified", fault: Fault{Status: 304, Body: "{}"}, status: 304, empty: true},
 		{name: "redirect", fault: Fault{Location: "https://example.com/"}, status: 307, contentType: "application/json", header: "Location", value: "https://example.com/"},
 		{name: "cut off", fault: Fault{Body: `{"tok`, CutOff: true}, status: 200, body: `{"tok`, contentType: "application/json", bodyErr: io.ErrUnexpectedEOF},
 		{name: "cut off at once", fault: Fault{CutOff: true}, status: 200, contentType: "application/json", bodyErr: io.ErrUnexpectedEOF},
@@ -62,6 +87,7 @@ func TestFaultAnswers(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			reach(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
 				client.CheckRedirect = noRedirects
+				client.Timeout = 10 * time.Second // for an answer that should end and does not
 				p.Inject(tc.fault)
 				resp, err := client.Get(url + "/rest/search/v2")
 				if err != nil {
@@ -74,6 +100,9 @@ func TestFaultAnswers(t *testing.T) {
 				}
 				if resp.StatusCode != tc.status || !strings.Contains(string(b), tc.body) {
 					t.Errorf("got %d %s, want %d %s", resp.StatusCode, b, tc.status, tc.body)
+				}
+				if length := resp.Header.Get("Content-Length"); tc.empty && (len(b) != 0 || resp.ContentLength != 0 || length != "") {
+					t.Errorf("got the body %s, length %d and header %q, want none", b, resp.ContentLength, length)
 				}
 				if got := resp.Header.Get("Content-Type"); got != tc.contentType {
 					t.Errorf("got content type %q, want %q", got, tc.contentType)
@@ -178,6 +207,28 @@ func TestFaultTime(t *testing.T) {
 	}
 }
 
+// A request whose body never ends fails when its context ends, and nothing stays behind.
+func TestRoundTripBodyTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipe, writer := io.Pipe()
+		defer writer.Close()
+		body := &closer{Reader: pipe, close: pipe.Close}
+		start := time.Now()
+		client := &http.Client{Transport: New(Config{}), Timeout: time.Second}
+		resp, err := client.Post("https://acme.org.coveo.com/rest/search/v2", "application/json", body)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if elapsed := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || elapsed != time.Second {
+			t.Errorf("got %v after %v, want a timeout after 1s", err, elapsed)
+		}
+		synctest.Wait()
+		if body.closed != 1 {
+			t.Errorf("the body was closed %d times, want once", body.closed)
+		}
+	})
+}
+
 // A client that has read enough closes the body, and the answer ends.
 func TestEndlessClosed(t *testing.T) {
 	reach(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
@@ -238,8 +289,8 @@ func TestRoundTripContract(t *testing.T) {
 		cancel()
 		body := &closer{Reader: strings.NewReader("{}")}
 		r, _ := http.NewRequestWithContext(ctx, "POST", "https://acme.org.coveo.com/rest/search/v2", body)
-		if _, err := p.RoundTrip(r); !errors.Is(err, context.Canceled) || !body.closed {
-			t.Errorf("got %v, body closed: %t", err, body.closed)
+		if _, err := p.RoundTrip(r); !errors.Is(err, context.Canceled) || body.closed != 1 {
+			t.Errorf("got %v, body closed %d times", err, body.closed)
 		}
 	})
 	t.Run("body", func(t *testing.T) {
@@ -253,8 +304,8 @@ func TestRoundTripContract(t *testing.T) {
 			}
 			resp.Body.Close()
 			synctest.Wait()
-			if !body.closed {
-				t.Error("the body is open")
+			if body.closed != 1 {
+				t.Errorf("the body was closed %d times, want once", body.closed)
 			}
 			if r.RequestURI != "" || r.RemoteAddr != "" || r.URL.String() != before.URL.String() || r.Host != before.Host {
 				t.Error("the request was changed")
@@ -276,12 +327,17 @@ func TestRoundTripContract(t *testing.T) {
 	})
 }
 
+// closer counts its closes, and passes them on.
 type closer struct {
 	io.Reader
-	closed bool
+	close  func() error // may be nil
+	closed int
 }
 
 func (c *closer) Close() error {
-	c.closed = true
-	return nil
+	c.closed++
+	if c.close == nil {
+		return nil
+	}
+	return c.close()
 }

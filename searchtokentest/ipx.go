@@ -69,7 +69,7 @@ func (p *Platform) serveLoader(w http.ResponseWriter, c *call, l loader) {
 	}
 	// encoding/json escapes all that could end a script or a string.
 	config, _ := json.Marshal(loaderConfig{OrganizationID: p.organization, ID: l.id, Token: token, Classic: l.classic})
-	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+	defaultContentType(w.Header(), "text/javascript; charset=utf-8")
 	w.Header().Set("Cache-Control", "private, no-store")
 	_, _ = w.Write([]byte(strings.TrimSpace(loaderScript) + "(" + string(config) + ");\n"))
 }

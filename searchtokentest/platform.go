@@ -267,10 +267,17 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	var b bytes.Buffer
 	// No value of this package can fail to encode.
 	_ = json.NewEncoder(&b).Encode(v)
-	w.Header().Set("Content-Type", "application/json")
+	defaultContentType(w.Header(), "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
+}
+
+// defaultContentType leaves the type that a Fault has set as it is.
+func defaultContentType(h http.Header, contentType string) {
+	if _, ok := h["Content-Type"]; !ok {
+		h.Set("Content-Type", contentType)
+	}
 }
 
 // newID returns a random UUID, which is what Coveo's identifiers look like.

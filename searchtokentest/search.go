@@ -204,7 +204,7 @@ func (p *Platform) serveSearch(w http.ResponseWriter, c *call, claims *Claims) {
 		return
 	}
 	facets := computeFacets(params.Facets, found)
-	found = selectFacets(params.Facets, "", found)
+	found = selectFacets(params.Facets, -1, found)
 	first := min(params.FirstResult, len(found))
 	page := found[first : first+min(params.NumberOfResults, len(found)-first)]
 

@@ -1,6 +1,8 @@
 package searchtokentest
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -56,12 +58,74 @@ func TestSearch(t *testing.T) {
 			`{"facets":[{"facetId":"type","field":"objecttype","currentValues":[{"value":"Case","state":"selected"}]}]}`,
 			[]string{"Bob only"},
 		},
+		{
+			"facet selection without an id", user(bob),
+			`{"facets":[{"field":"objecttype","currentValues":[{"value":"Case","state":"selected"}]}]}`,
+			[]string{"Bob only"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := New(Config{Documents: testDocuments()})
 			status, answer := search(t, p, p.IssueToken(tc.claims), tc.body)
 			if diff := cmp.Diff(tc.want, titles(answer)); diff != "" || status != 200 {
 				t.Errorf("status %d, titles (-want +got):\n%s", status, diff)
+			}
+		})
+	}
+}
+
+// What a result shows as text can be filtered by, and is what the Document says.
+func TestFields(t *testing.T) {
+	own := Document{Title: "A title", Excerpt: "text", URI: "https://example.com/1", Source: "Help", ObjectType: "Article", FileType: "pdf"}
+	own.Fields = map[string]string{"Tenant": "acme", "LANGUAGE": "French", "collection": "Archive"}
+	for _, name := range []string{
+		"Title", "uri", "clickableuri", "urihash", "sysurihash", "permanentid", "source", "syssource", "objecttype",
+		"filetype", "sysfiletype", "date", "sysdate", "size",
+	} {
+		own.Fields[name] = "reserved"
+	}
+	for _, tc := range []struct {
+		name     string
+		document Document
+		want     map[string]any // of raw
+	}{
+		{"defaults", Document{Title: "A title", URI: "https://example.com/1"}, map[string]any{
+			"title": "A title", "uri": "https://example.com/1", "clickableuri": "https://example.com/1",
+			"source": "Intranet", "syssource": "Intranet", "objecttype": "Page", "filetype": "html", "sysfiletype": "html",
+			"collection": "default", "language": []any{"English"}, "date": 1735689600000.0, "sysdate": 1735689600000.0, "size": 0.0,
+		}},
+		{"own", own, map[string]any{
+			"title": "A title", "uri": "https://example.com/1", "clickableuri": "https://example.com/1",
+			"source": "Help", "syssource": "Help", "objecttype": "Article", "filetype": "pdf", "sysfiletype": "pdf", "tenant": "acme",
+			"collection": "Archive", "language": []any{"French"}, "date": 1735689600000.0, "sysdate": 1735689600000.0, "size": 4.0,
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := New(Config{Documents: []Document{tc.document}})
+			token := p.IssueToken(user(alice))
+			finds := func(field string, value any) int {
+				body, _ := json.Marshal(map[string]string{"aq": fmt.Sprintf("@%s==%q", field, value)})
+				_, answer := search(t, p, token, string(body))
+				return answer.TotalCount
+			}
+			_, answer := search(t, p, token, "{}")
+			raw := answer.Results[0].Raw
+			for name, value := range raw {
+				if list, ok := value.([]any); ok {
+					value = list[0]
+				}
+				if text, ok := value.(string); ok && finds(name, text) != 1 {
+					t.Errorf("@%s==%q finds nothing", name, text)
+				}
+				if finds(name, "reserved") != 0 {
+					t.Errorf("Fields have changed @%s", name)
+				}
+			}
+			for _, name := range []string{"urihash", "sysurihash", "permanentid"} {
+				delete(raw, name) // which mean nothing
+			}
+			if diff := cmp.Diff(tc.want, raw); diff != "" {
+				t.Errorf("raw (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -90,7 +90,7 @@ func (p *Platform) serveHTML(w http.ResponseWriter, c *call, claims *Claims) {
 	}
 	for _, m := range found {
 		if m.uniqueID == c.URL.Query().Get("uniqueId") {
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			defaultContentType(w.Header(), "text/html; charset=utf-8")
 			title, excerpt := html.EscapeString(m.Title), html.EscapeString(m.Excerpt)
 			_, _ = fmt.Fprintf(w, "<!DOCTYPE html>\n<title>%s</title>\n<h1>%s</h1>\n<p>%s</p>\n", title, title, excerpt)
 			return

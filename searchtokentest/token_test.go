@@ -3,6 +3,7 @@ package searchtokentest
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -235,6 +236,27 @@ func TestForeignTokens(t *testing.T) {
 				t.Errorf("got status %d, want 401", got)
 			}
 		})
+	}
+}
+
+// No other spelling of a token is good, so that none gets around Reject.
+func TestTokenSpellings(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=\r\n"
+	p := New(Config{})
+	good := p.IssueToken(user(alice))
+	p.Reject(good)
+	for i := range len(good) + 1 {
+		for _, c := range alphabet {
+			others := []string{good[:i] + string(c) + good[i:]}
+			if i < len(good) {
+				others = append(others, good[:i]+string(c)+good[i+1:])
+			}
+			for _, other := range others {
+				if _, err := p.tokens.verify(other, p.now()); other != good && !errors.Is(err, errInvalidToken) {
+					t.Fatalf("%q at %d of %d: got %v, want %v", c, i, len(good), err, errInvalidToken)
+				}
+			}
+		}
 	}
 }
 

@@ -28,15 +28,18 @@ func (p *Platform) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	pr, pw := io.Pipe()
 	w := &pipeWriter{header: make(http.Header), body: pw, head: r.Method == http.MethodHead, started: make(chan struct{})}
-	// The reader of the body learns why it ends early.
-	stop := context.AfterFunc(ctx, func() { _ = pw.CloseWithError(ctx.Err()) })
-
 	in := serverRequest(r.WithContext(ctx))
+	closeBody := sync.OnceFunc(func() { _ = in.Body.Close() })
+	// The reader of the answer learns why it ends early, and the handler does not wait for the rest of the request.
+	stop := context.AfterFunc(ctx, func() {
+		_ = pw.CloseWithError(ctx.Err())
+		closeBody()
+	})
 	go func() {
 		defer cancel()
 		defer stop()
 		defer func() { w.finish(ctx, recover()) }()
-		defer in.Body.Close()
+		defer closeBody()
 		p.ServeHTTP(w, in)
 	}()
 
@@ -104,6 +107,8 @@ type pipeWriter struct {
 	status  int // 0: the connection ended without an answer
 	sent    http.Header
 	length  int64 // -1: not announced
+
+	bodiless bool // by its status
 }
 
 func (w *pipeWriter) Header() http.Header { return w.header }
@@ -113,10 +118,16 @@ func (w *pipeWriter) WriteHeader(status int) {
 		w.status = status
 		w.sent = w.header.Clone()
 		w.length = -1
-		if n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); err == nil {
+		switch n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); {
+		case status == http.StatusNoContent, status == http.StatusNotModified:
+			// As net/http has it: neither a body nor a word about one.
+			w.bodiless, w.length = true, 0
+			w.sent.Del("Content-Length")
+			if status == http.StatusNotModified {
+				w.sent.Del("Content-Type")
+			}
+		case err == nil:
 			w.length = n
-		} else if status == http.StatusNoContent || status == http.StatusNotModified {
-			w.length = 0
 		}
 		close(w.started)
 	})
@@ -124,7 +135,10 @@ func (w *pipeWriter) WriteHeader(status int) {
 
 func (w *pipeWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.head {
+	switch {
+	case w.bodiless:
+		return 0, http.ErrBodyNotAllowed
+	case w.head:
 		return len(b), nil
 	}
 	n, err := w.body.Write(b)
