@@ -3,18 +3,8 @@
 //	go run ./example
 //
 // starts it with a stand-in for the Coveo platform and prints its URL. With
-// these environment variables it searches the real platform instead:
-//
-//	COVEO_ORGANIZATION_ID  the organization
-//	COVEO_API_KEY          an "Authenticated search" key, or in its place
-//	COVEO_ACCESS_TOKEN     your own access token, for a first try
-//	COVEO_ENVIRONMENT      hipaa, for example; default: prod
-//	EXAMPLE_USERS          e-mail addresses to log in as, with commas between them
-//	COVEO_IPX_PAGE_ID      the In-Product Experience of the IPX page, or
-//	COVEO_IPX_INTERFACE_ID one of the IPX builder's
-//
-// SESSION_KEY, 32 bytes or more in hexadecimal or base64, lets sessions outlive
-// the process.
+// COVEO_ORGANIZATION_ID and COVEO_API_KEY in the environment it searches the
+// real platform instead; -h lists all flags and environment variables.
 package main
 
 import (
@@ -30,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,16 +29,34 @@ import (
 
 const defaultAddr = "127.0.0.1:8080"
 
+const help = `Usage: example [flags]
+
+Example serves a search site with log-in, on a stand-in for the Coveo platform.
+With these environment variables it searches the real platform instead:
+
+  COVEO_ORGANIZATION_ID  the organization
+  COVEO_API_KEY          an "Authenticated search" key, or in its place
+  COVEO_ACCESS_TOKEN     your own access token, for a first try
+  COVEO_ENVIRONMENT      hipaa, for example; default: prod
+  EXAMPLE_USERS          e-mail addresses to log in as, with commas between them
+  COVEO_IPX_PAGE_ID      the In-Product Experience of the IPX page, or
+  COVEO_IPX_INTERFACE_ID one of the IPX builder's
+
+This one lets sessions outlive the process:
+
+  SESSION_KEY            32 bytes or more, in hexadecimal or base64
+
+Flags:
+
+`
+
 func main() {
-	var o options
-	flag.StringVar(&o.addr, "addr", "", "the `address` to listen on (default "+defaultAddr+", or a free port if that is taken)")
-	flag.StringVar(&o.assets, "assets", site.DefaultAssets, "the `URL` of Coveo's front-end libraries, under the CDN's paths")
-	flag.BoolVar(&o.secure, "secure", false, "keep the session cookie off plain http, for a site that is reached by https")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "example: unexpected argument %q\n", flag.Arg(0))
-		flag.Usage()
-		os.Exit(2)
+	o, err := parseArgs(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		os.Exit(2) // parseArgs has said why
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -62,6 +71,31 @@ func main() {
 type options struct {
 	addr, assets string
 	secure       bool
+}
+
+// parseArgs reads the command line. On stderr it says what is wrong with it, or
+// the help that is asked for.
+func parseArgs(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("example", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, help)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&o.addr, "addr", "", "the `address` to listen on (default "+defaultAddr+", or a free port if that is taken)")
+	flags.StringVar(&o.assets, "assets", site.DefaultAssets, "the `URL` of Coveo's front-end libraries, under the CDN's paths")
+	flags.BoolVar(&o.secure, "secure", false, "keep the session cookie off plain http, for a site that is reached by https")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if flags.NArg() > 0 {
+		err := fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		fmt.Fprintln(stderr, "example:", err)
+		flags.Usage()
+		return options{}, err
+	}
+	return o, nil
 }
 
 // run serves the site until ctx is done.
@@ -156,7 +190,7 @@ func siteURL(addr *net.TCPAddr) string {
 func onlyLoopbackNames(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := (&url.URL{Host: r.Host}).Hostname()
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
 			http.Error(w, "This site answers to localhost and 127.0.0.1 only.", http.StatusMisdirectedRequest)
 			return
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/searchtoken/searchtoken/example/site"
 )
 
 // environment is a getenv.
@@ -119,6 +122,37 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
+// TestUsage holds the help against what is read.
+func TestUsage(t *testing.T) {
+	for _, arg := range []string{"-h", "-nonsense", "argument"} {
+		t.Run(arg, func(t *testing.T) {
+			var stderr strings.Builder
+			_, err := parseArgs([]string{arg}, &stderr)
+			if errors.Is(err, flag.ErrHelp) != (arg == "-h") || err == nil {
+				t.Errorf("the error is %v", err)
+			}
+			wants := []string{"-addr", "-assets", "-secure"}
+			_, err = readSettings(func(name string) string {
+				wants = append(wants, name+" ")
+				return ""
+			}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range wants {
+				if !strings.Contains(stderr.String(), "  "+want) {
+					t.Errorf("%s is not in the help:\n%s", want, stderr.String())
+				}
+			}
+		})
+	}
+	o, err := parseArgs([]string{"-addr", "127.0.0.1:1", "-secure"}, io.Discard)
+	want := options{addr: "127.0.0.1:1", assets: site.DefaultAssets, secure: true}
+	if diff := cmp.Diff(want, o, cmp.AllowUnexported(options{})); diff != "" || err != nil {
+		t.Errorf("error %v, options (-want +got):\n%s", err, diff)
+	}
+}
+
 func TestListen(t *testing.T) {
 	// Whether the port was free or is now taken, the second has another.
 	for range 2 {
@@ -202,6 +236,7 @@ func TestOnlyLoopbackNames(t *testing.T) {
 	tests := map[string]int{
 		"localhost":                 http.StatusOK,
 		"localhost:8080":            http.StatusOK,
+		"LOCALHOST:8080":            http.StatusOK,
 		"127.0.0.1:8080":            http.StatusOK,
 		"[::1]:8080":                http.StatusOK,
 		"[::1]":                     http.StatusOK,

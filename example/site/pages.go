@@ -121,6 +121,7 @@ var errorTexts = map[int]string{
 	http.StatusBadRequest:         "This form is not one of this site's.",
 	http.StatusForbidden:          "This form was sent from another site.",
 	http.StatusNotFound:           "There is no such page here.",
+	http.StatusMethodNotAllowed:   "This address takes no requests of this kind.",
 	http.StatusBadGateway:         "The search is not available. This site's operator has to look into it.",
 	http.StatusServiceUnavailable: "The search is not available at the moment. Please try again in a minute.",
 }

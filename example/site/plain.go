@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,13 +18,18 @@ const (
 	queryTimeout = 10 * time.Second
 	maxAnswer    = 4 << 20 // bytes
 	maxResults   = 20
+
+	statusExpiredToken = 419 // Coveo's own
 )
+
+// errTokenRejected is what query returns when another token may do better.
+var errTokenRejected = errors.New("the Search API rejected the token")
 
 // plainView is what the plain page shows.
 type plainView struct {
 	Query  string
 	Answer answer
-	Failed bool
+	Error  string // in place of an answer
 }
 
 // answer is the part of the Search API's answer that is shown.
@@ -45,12 +51,19 @@ func (s *Site) plain(w http.ResponseWriter, r *http.Request) {
 	v.Plain.Query = r.URL.Query().Get("q")
 	status := http.StatusOK
 	var err error
-	if v.Plain.Answer, err = s.query(r.Context(), v.Coveo, v.Plain.Query); err != nil {
-		if r.Context().Err() != nil {
-			return // the visitor has left
-		}
+	v.Plain.Answer, err = s.query(r.Context(), v.Coveo, v.Plain.Query)
+	switch {
+	case err == nil:
+	case r.Context().Err() != nil:
+		return // the visitor has left
+	case errors.Is(err, errTokenRejected):
+		// Without this the token would stay in use until it expires.
+		s.forget(r.Context(), v.Coveo.Identity)
+		s.logger.WarnContext(r.Context(), "site: the query failed; the next one gets another token", "error", err)
+		v.Plain.Error, status = "The search did not work this time. Please try again.", http.StatusServiceUnavailable
+	default:
 		s.logger.ErrorContext(r.Context(), "site: the query failed", "error", err)
-		v.Plain.Failed, status = true, http.StatusBadGateway
+		v.Plain.Error, status = errorTexts[http.StatusServiceUnavailable], http.StatusBadGateway
 	}
 	s.render(w, r, status, "plain", v)
 }
@@ -76,7 +89,11 @@ func (s *Site) query(ctx context.Context, page *searchtoken.Page, q string) (ans
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized, statusExpiredToken:
+		return answer{}, fmt.Errorf("%w: %s", errTokenRejected, resp.Status)
+	default:
 		return answer{}, fmt.Errorf("the Search API answered %s", resp.Status)
 	}
 	var a answer

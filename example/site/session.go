@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/sessions"
+	"github.com/searchtoken/searchtoken"
 )
 
 const (
@@ -42,7 +43,7 @@ func (s *Site) logIn(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusBadRequest)
 		return
 	}
-	s.forget(r)
+	s.forgetVisitor(r)
 	session := s.newSession()
 	session.Values[sessionEmail] = user
 	s.saveAndReturn(w, r, session)
@@ -51,7 +52,7 @@ func (s *Site) logIn(w http.ResponseWriter, r *http.Request) {
 // logOut ends the session, and forgets the user's tokens.
 func (s *Site) logOut(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	s.forget(r)
+	s.forgetVisitor(r)
 	session := s.newSession()
 	session.Options.MaxAge = -1
 	s.saveAndReturn(w, r, session)
@@ -65,15 +66,18 @@ func (s *Site) newSession() *sessions.Session {
 	return session
 }
 
-// forget drops the tokens of whoever has been logged in. That it fails is
-// nothing to the visitor, who wants to be gone.
-func (s *Site) forget(r *http.Request) {
-	id, err := s.loggedIn(r)
-	if err != nil {
-		return
+// forgetVisitor drops the tokens of whoever has been logged in.
+func (s *Site) forgetVisitor(r *http.Request) {
+	if id, err := s.loggedIn(r); err == nil {
+		s.forget(r.Context(), id)
 	}
+}
+
+// forget drops the tokens of a user. That it fails is nothing to the visitor,
+// who wants to be gone or to try again.
+func (s *Site) forget(ctx context.Context, id searchtoken.Identity) {
 	// Even if the visitor does not wait for it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := s.coveo.Forget(ctx, id); err != nil {
 		s.logger.ErrorContext(ctx, "site: tokens were not forgotten", "error", err)

@@ -126,23 +126,38 @@ func New(cfg Config) (*Site, error) {
 // routes says who answers what.
 func (s *Site) routes(home, ipx *searchtoken.Middleware) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", home.Handler(s.page("home")))
-	mux.Handle("GET /jsui", s.coveo.Handler(s.page("jsui")))
-	mux.Handle("GET /atomic", s.coveo.Handler(s.page("atomic")))
-	mux.Handle("GET /headless", s.coveo.Handler(s.page("headless")))
-	mux.Handle("GET /ipx", ipx.Handler(s.page("ipx")))
-	mux.Handle("GET /plain", s.coveo.Handler(http.HandlerFunc(s.plain)))
-	mux.Handle(RenewURL, s.coveo.RenewHandler())
-	mux.HandleFunc("POST /login", s.logIn)
-	mux.HandleFunc("POST /logout", s.logOut)
-	mux.Handle("GET /static/", http.FileServerFS(staticFiles))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound) })
+	mux.Handle(RenewURL, s.coveo.RenewHandler())
+	// With a pattern for all paths, ServeMux has no 405 of its own.
+	handle := func(method, allow, path string, h http.Handler) {
+		mux.Handle(method+" "+path, h)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allow)
+			s.fail(w, r, http.StatusMethodNotAllowed)
+		})
+	}
+	get := func(path string, h http.Handler) { handle("GET", "GET, HEAD", path, h) }
+	post := func(path string, h http.HandlerFunc) { handle("POST", "POST", path, h) }
+	get("/{$}", home.Handler(s.page("home")))
+	get("/jsui", s.coveo.Handler(s.page("jsui")))
+	get("/atomic", s.coveo.Handler(s.page("atomic")))
+	get("/headless", s.coveo.Handler(s.page("headless")))
+	get("/ipx", ipx.Handler(s.page("ipx")))
+	get("/plain", s.coveo.Handler(http.HandlerFunc(s.plain)))
+	get("/static/{file}", http.HandlerFunc(serveStatic))
+	post("/login", s.logIn)
+	post("/logout", s.logOut)
 
 	var forms http.CrossOriginProtection
 	forms.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusForbidden)
 	}))
 	return withHeaders(forms.Handler(mux))
+}
+
+// serveStatic serves one file; a file server would list the directory, too.
+func serveStatic(w http.ResponseWriter, r *http.Request) {
+	http.ServeFileFS(w, r, staticFiles, "static/"+r.PathValue("file"))
 }
 
 // ServeHTTP answers one request.

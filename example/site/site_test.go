@@ -419,7 +419,7 @@ func TestLogOutByGET(t *testing.T) {
 	base, _ := start(t, nil)
 	v := newVisitor(t, base)
 	v.logIn(alice)
-	if a := v.get("/logout"); a.StatusCode != http.StatusNotFound {
+	if a := v.get("/logout"); a.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("GET /logout: %s", a.Status)
 	}
 	if !strings.Contains(v.get("/").text, alice) {
@@ -505,6 +505,82 @@ func TestCoveoFails(t *testing.T) {
 			}
 			if strings.Contains(a.text, details) {
 				t.Error("the page tells what the platform said")
+			}
+		})
+	}
+}
+
+// TestPlainPageTokenRejected: a token that the platform takes no longer costs
+// one answer, not all until it expires.
+func TestPlainPageTokenRejected(t *testing.T) {
+	unauthorized := searchtokentest.Fault{Kind: searchtokentest.KindSearch, Status: http.StatusUnauthorized, Times: 1}
+	tests := []struct {
+		name, user string
+		reject     func(*searchtokentest.Server)
+	}{
+		{"419 to alice", alice, func(p *searchtokentest.Server) { p.RejectAll() }},
+		{"419 to anonymous", "", func(p *searchtokentest.Server) { p.RejectAll() }},
+		{"401 to alice", alice, func(p *searchtokentest.Server) { p.Inject(unauthorized) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var log strings.Builder
+			base, platform := start(t, func(cfg *site.Config) { cfg.Coveo.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+			v := newVisitor(t, base)
+			if test.user != "" {
+				v.logIn(test.user)
+			}
+			v.get("/plain")
+			test.reject(platform)
+			a := v.get("/plain?q=welcome")
+			if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.text, "Please try again.") {
+				t.Errorf("with the rejected token: status %d, and the page:\n%s", a.StatusCode, a.text)
+			}
+			if !strings.Contains(log.String(), "level=WARN") || strings.Contains(log.String(), "level=ERROR") {
+				t.Errorf("the log says:\n%s", log.String())
+			}
+			a = v.get("/plain?q=welcome")
+			if a.StatusCode != http.StatusOK {
+				t.Errorf("status %d, want 200", a.StatusCode)
+			}
+			if diff := cmp.Diff([]string{"Welcome to the intranet"}, found(a.text)); diff != "" {
+				t.Errorf("documents (-want +got):\n%s", diff)
+			}
+			if got := platform.Count(searchtokentest.KindToken); got != 2 {
+				t.Errorf("%d tokens, want 2", got)
+			}
+		})
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	base, _ := start(t, nil)
+	tests := []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{http.MethodHead, "/jsui", http.StatusOK, ""},
+		{http.MethodPost, "/jsui", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{http.MethodPost, "/", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{http.MethodGet, "/login", http.StatusMethodNotAllowed, "POST"},
+		{http.MethodDelete, "/logout", http.StatusMethodNotAllowed, "POST"},
+		{http.MethodGet, "/nowhere", http.StatusNotFound, ""},
+		{http.MethodPost, "/nowhere", http.StatusNotFound, ""},
+		{http.MethodGet, "/static/style.css", http.StatusOK, ""},
+		{http.MethodPost, "/static/style.css", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{http.MethodGet, "/static/nothing", http.StatusNotFound, ""},
+		{http.MethodGet, "/static", http.StatusNotFound, ""},
+		{http.MethodGet, "/static/", http.StatusNotFound, ""},
+		{http.MethodGet, "/static/%2f", http.StatusNotFound, ""},
+		{http.MethodGet, "/static/%2e%2f", http.StatusNotFound, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			v := newVisitor(t, base)
+			a := v.do(v.request(test.method, test.path, "", ""))
+			if got := a.Header.Get("Allow"); a.StatusCode != test.status || got != test.allow {
+				t.Errorf("status %d, Allow %q, want %d, %q", a.StatusCode, got, test.status, test.allow)
 			}
 		})
 	}
