@@ -9,7 +9,7 @@ APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 # Formatting and static checks of all modules, then all their tests.
 test: deps fmt vet
-	@for dir in $(MODULES); do (cd $$dir && go test -race -shuffle=on ./...) || exit 1; done
+	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on ./...) || exit 1; done
 
 fmt:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w these files:"; gofmt -l .; exit 1; }
