@@ -153,7 +153,7 @@ func noIdentity(format string, args ...any) error {
 // logNoIdentity logs why nobody was found, where there is more to say than that
 // nobody is logged in.
 func logNoIdentity(r *http.Request, logger *slog.Logger, err error) {
-	if err != ErrNoIdentity {
+	if err != ErrNoIdentity && logger.Enabled(r.Context(), slog.LevelDebug) {
 		logger.DebugContext(r.Context(), "searchtoken: nobody is logged in", "reason", redact(err))
 	}
 }

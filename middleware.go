@@ -483,6 +483,10 @@ func (c *pageContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// String and GoString keep fmt from looking into the page, and its token.
+func (c *pageContext) String() string   { return fmt.Sprintf("%v.searchtoken", c.Context) }
+func (c *pageContext) GoString() string { return c.String() }
+
 // setHeaders keeps one user's page out of every shared cache.
 func (c *pageContext) setHeaders(h http.Header) {
 	c.headers = [2]string{"private, no-store", "Cookie"}

@@ -495,6 +495,64 @@ func TestForgetNeedsAUser(t *testing.T) {
 	}
 }
 
+// TestContextHidesThePage prints what a handler may print.
+func TestContextHidesThePage(t *testing.T) {
+	m := newMiddleware(t, searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
+		return searchtoken.Email("jsmith@example.com"), nil
+	}})
+	m.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		page, _ := searchtoken.FromContext(r.Context())
+		child, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		for _, ctx := range []context.Context{r.Context(), child} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+				got := fmt.Sprintf(verb, ctx)
+				if strings.Contains(got, page.Token.Value) || strings.Contains(got, "jsmith") {
+					t.Errorf("%s shows the page: %s", verb, got)
+				}
+			}
+		}
+	})).ServeHTTP(httptest.NewRecorder(), request(""))
+}
+
+// TestIssuerErrorIsRedacted has an Issuer that names the user, by a name that
+// only the request tells to be one.
+func TestIssuerErrorIsRedacted(t *testing.T) {
+	var log bytes.Buffer
+	m := newMiddleware(t, searchtoken.Config{
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Identify: func(*http.Request) (searchtoken.Identity, error) {
+			id := searchtoken.Email("Ann Lee")
+			id.DisplayName = "Ann"
+			return id, nil
+		},
+		Issuer: &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{}, errors.New("no user Ann Lee here")
+		}},
+	})
+	get(m, request(""))
+	if got := log.String(); !strings.Contains(got, "no user [redacted] here") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+// TestLongErrorsCostLittle has a visitor whose header an error repeats. That
+// what is kept of it is short says that it was cut; that the test ends, that it
+// was cut before it was searched.
+func TestLongErrorsCostLittle(t *testing.T) {
+	var log bytes.Buffer
+	m := newMiddleware(t, searchtoken.Config{
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Identify: func(r *http.Request) (searchtoken.Identity, error) {
+			return searchtoken.Identity{}, errors.New("unknown " + r.Header.Get("User"))
+		},
+	})
+	get(m, request(strings.Repeat("xx00000000-a!", 1<<20/13)))
+	if log.Len() > 1000 || !strings.Contains(log.String(), "unknown") {
+		t.Errorf("a log line of %d bytes: %.300s", log.Len(), log.String())
+	}
+}
+
 func TestNoSecretIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))

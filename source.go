@@ -288,6 +288,7 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 			tries++
 		}
 	}
+	s.holdBack(o.key, errForgotten)
 	return Token{}, waiting, &unavailableError{errForgotten, firstRetry}
 }
 
@@ -366,6 +367,7 @@ func (s *source) run(ctx context.Context, f *flight, tracked bool) {
 	defer func() {
 		if v := recover(); v != nil { // in Cache or Observe
 			s.panicked(ctx, v)
+			s.holdBack(f.key, errBrokeOff)
 		}
 		cancel()
 		s.mu.Lock()
@@ -491,12 +493,14 @@ func (f *flight) nearExpiry(t Token) error {
 // forget removes the tokens of a user. Even if the cache fails to, no fetch that
 // is under way serves a later request.
 func (s *source) forget(ctx context.Context, user [32]byte) (err error) {
-	defer func() { s.event(EventForget, 0, err) }()
-	defer func() { s.localEpoch(user).Add(1) }() // last, as in a Cache
-	s.mu.Lock()
-	// The user's rights may have changed: what was refused may be granted.
-	maps.DeleteFunc(s.failures, func(k Key, _ *failure) bool { return k.User == user })
-	s.mu.Unlock()
+	defer func() {
+		s.localEpoch(user).Add(1) // last, as in a Cache
+		s.mu.Lock()
+		// The user's rights may have changed: what was refused may be granted.
+		maps.DeleteFunc(s.failures, func(k Key, _ *failure) bool { return k.User == user })
+		s.mu.Unlock()
+		s.event(EventForget, 0, err)
+	}()
 	if err = s.cache.Forget(ctx, user); err != nil {
 		s.cacheFailed(ctx, "Forget", err)
 		err = redact(err)
@@ -559,9 +563,10 @@ func (s *source) settle(f *flight, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, u := time.Now(), &s.upstream
-	if err == nil {
+	switch {
+	case err == nil:
 		delete(s.failures, f.key)
-	} else {
+	case s.localEpoch(f.key.User).Load() == f.epoch.local: // else the user was forgotten, refusals included
 		s.remember(f.key, err, isTemporary(err))
 	}
 	if err == nil || !isTemporary(err) {
@@ -584,6 +589,13 @@ func (s *source) settle(f *flight, err error) {
 		u.generation++
 	}
 	u.until = latest(u.until, u.retryAt)
+}
+
+// holdBack notes a failure of key that has nothing to do with the upstream.
+func (s *source) holdBack(key Key, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remember(key, err, false)
 }
 
 // remember notes that the fetch of key failed. The caller holds mu.
@@ -677,9 +689,9 @@ func (s *source) failed(ctx context.Context, kind EventKind, elapsed time.Durati
 	s.logger.Log(ctx, level, "searchtoken: no search token", "event", kind, "error", err)
 }
 
-// cacheFailed reports an error of the cache, unless the caller went away.
+// cacheFailed reports an error of the cache, unless the visitor went away.
 func (s *source) cacheFailed(ctx context.Context, method string, err error) {
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
 	err = redact(err)

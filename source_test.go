@@ -364,8 +364,10 @@ func TestForgottenAgainAndAgain(t *testing.T) {
 	}}
 	issuer := &issuer{}
 	m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: c})
-	if w := get(m, request("ann")); w.Code != 503 || issuer.count() != 5 {
-		t.Errorf("status %d after %d calls, want 503 after 5", w.Code, issuer.count())
+	for range 3 {
+		if w := get(m, request("ann")); w.Code < 500 || issuer.count() != 5 {
+			t.Errorf("status %d after %d calls, want an error after 5", w.Code, issuer.count())
+		}
 	}
 }
 
@@ -910,15 +912,220 @@ func TestRecoveryHoldsForAllKeys(t *testing.T) {
 		if w := get(m, request("ann")); w.Code != 200 {
 			t.Errorf("status %d after the upstream has recovered", w.Code)
 		}
-		// A day later, a failure begins a delay anew.
-		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
-			t.Fatal(err)
+	})
+}
+
+func TestDelayBeginsAnewAfterRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		s.fail(errors.New("unreachable"))
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		for range 100 {
+			get(m, request("ann"))
+			time.Sleep(time.Second)
+		}
+		s.fail(nil)
+		for get(m, request("bob")).Code != 200 {
+			time.Sleep(time.Second)
 		}
 		s.fail(errors.New("unreachable"))
 		if got := get(m, request("ann")).Header().Get("Retry-After"); got != "1" && got != "2" {
-			t.Errorf("Retry-After after one failure: %q", got)
+			t.Errorf("Retry-After of the first failure after a recovery: %q", got)
 		}
 	})
+}
+
+func TestRefusalOutlivesRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{err: func(string) error { return &searchtoken.APIError{StatusCode: 403} }}
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		for range 130 { // the delay of ann's key grows to a minute
+			get(m, request("ann"))
+			time.Sleep(time.Second)
+		}
+		s.take()
+		for ; ; time.Sleep(100 * time.Millisecond) {
+			if get(m, request("ann")); len(s.take()) > 0 {
+				break // just refused
+			}
+		}
+		s.fail(&searchtoken.APIError{StatusCode: 429})
+		get(m, request("bob"))
+		s.fail(nil)
+		time.Sleep(2 * time.Second)
+		if w := get(m, request("bob")); w.Code != 200 {
+			t.Fatalf("status %d of the probe", w.Code)
+		}
+		get(m, request("ann"))
+		if diff := cmp.Diff([]string{"bob", "bob"}, s.take()); diff != "" {
+			t.Errorf("calls after ann's refusal (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestFailuresInTheAir has ann's fetch under way while others find that the
+// upstream fails.
+func TestFailuresInTheAir(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		ann      time.Duration // how long her fetch takes
+		after    time.Duration // the Retry-After of its 429
+		recovers bool          // the upstream, meanwhile
+		wait     time.Duration
+		calls    int // for carol, then
+	}{
+		{"a Retry-After is kept", 100 * time.Millisecond, time.Minute, false, 5 * time.Second, 0},
+		{"a 429 after the recovery holds back again", 5 * time.Second, 0, true, 5 * time.Second, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				calls, good := map[string]int{}, false
+				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					user := p.UserIDs[0].Name
+					mu.Lock()
+					calls[user]++
+					answers := good
+					mu.Unlock()
+					switch {
+					case user == "ann":
+						time.Sleep(tt.ann)
+						return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429, RetryAfter: tt.after}
+					case !answers:
+						return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429}
+					}
+					return tokenFor(n, p), nil
+				}}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+				var wg sync.WaitGroup
+				wg.Go(func() { get(m, request("ann")) })
+				synctest.Wait()
+				get(m, request("bob"))
+				if tt.recovers {
+					mu.Lock()
+					good = true
+					mu.Unlock()
+					time.Sleep(2 * time.Second)
+					if w := get(m, request("bob")); w.Code != 200 {
+						t.Errorf("status %d of the probe", w.Code)
+					}
+					tt.wait -= 2 * time.Second
+				}
+				time.Sleep(tt.wait)
+				synctest.Wait()
+				if get(m, request("carol")); calls["carol"] != tt.calls {
+					t.Errorf("%d calls for carol, want %d", calls["carol"], tt.calls)
+				}
+				wg.Wait()
+			})
+		})
+	}
+}
+
+func TestRetryAfterWhileAProbeIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		s.fail(&searchtoken.APIError{StatusCode: 429})
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		get(m, request("ann"))
+		s.mu.Lock()
+		s.delay = 5 * time.Second
+		s.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		var wg sync.WaitGroup
+		wg.Go(func() { get(m, request("bob")) })
+		synctest.Wait()
+		if got := seen(get(m, request("carol"))); got.Status != 503 || got.RetryAfter != "1" {
+			t.Errorf("%+v, want 503 with Retry-After 1", got)
+		}
+		wg.Wait()
+	})
+}
+
+func TestForgetOfAnotherKeepsRefusals(t *testing.T) {
+	s := &scripted{}
+	s.fail(&searchtoken.APIError{StatusCode: 403})
+	m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+	get(m, request("bob"))
+	if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+		t.Fatal(err)
+	}
+	if get(m, request("bob")); len(s.take()) != 1 {
+		t.Error("bob's refusal went with ann's tokens")
+	}
+}
+
+// TestRefusalFromBeforeForget arrives after it, and says nothing of the rights
+// that the user has since.
+func TestRefusalFromBeforeForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{delay: 2 * time.Second}
+		s.fail(&searchtoken.APIError{StatusCode: 403})
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		var wg sync.WaitGroup
+		wg.Go(func() { get(m, request("ann")) })
+		time.Sleep(time.Second)
+		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+			t.Fatal(err)
+		}
+		s.fail(nil)
+		wg.Wait()
+		if w := get(m, request("ann")); w.Code != 200 {
+			t.Errorf("status %d", w.Code)
+		}
+	})
+}
+
+// TestSlowCacheIsReported has a Set that uses up the time of its fetch.
+func TestSlowCacheIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := &events{}
+		m := newMiddleware(t, searchtoken.Config{Observe: seen.observe, Cache: &cache{Cache: searchtoken.NewMemoryCache(0),
+			set: func(ctx context.Context, _ searchtoken.Key, _ searchtoken.Token, _ uint64) (bool, error) {
+				<-ctx.Done()
+				return false, ctx.Err()
+			}}})
+		if w := get(m, request("ann")); w.Code != 200 {
+			t.Errorf("status %d", w.Code)
+		}
+		if diff := cmp.Diff([]string{"fetch", "cache error 500", "miss"}, seen.take()); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestVisitorWhoLeavesIsNoCacheError(t *testing.T) {
+	seen := &events{}
+	m := newMiddleware(t, searchtoken.Config{Observe: seen.observe, Cache: &cache{Cache: searchtoken.NewMemoryCache(0),
+		get: func(ctx context.Context, _ searchtoken.Key) (searchtoken.Token, uint64, error) {
+			return searchtoken.Token{}, 0, ctx.Err()
+		}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	get(m, request("ann").WithContext(ctx))
+	if diff := cmp.Diff([]string{"miss 503"}, seen.take()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// panicError is an error that cannot be printed.
+type panicError struct{}
+
+func (*panicError) Error() string { panic("no text") }
+
+func TestErrorThatPanicsIsBackedOff(t *testing.T) {
+	issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+		return searchtoken.Token{}, &panicError{}
+	}}
+	m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
+	for range 10 {
+		if w := get(m, request("ann")); w.Code < 500 {
+			t.Errorf("status %d", w.Code)
+		}
+	}
+	if got := issuer.count(); got != 1 {
+		t.Errorf("%d calls, want 1", got)
+	}
 }
 
 func TestForgetForgetsRefusals(t *testing.T) {

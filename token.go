@@ -544,29 +544,43 @@ func (e *APIError) temporary() bool {
 	return e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
 }
 
-// secrets matches what looks like an e-mail address (its @ may be escaped), a
-// JWT, an API key, or another credential by what stands before it.
-var secrets = regexp.MustCompile(`[^\s"'<>(),:;=/?]+(?:@|%40|&#64;)[^\s"'<>(),:;&]+|eyJ[A-Za-z0-9_.-]+|(?i:xx[0-9a-f]{8}-[0-9a-f-]+)|((?i:bearer |access_token=))[^\s"'&]+`)
+// credentials matches what looks like a JWT or an API key, or a credential by
+// what stands before it; addresses, what looks like an e-mail address (its @ may
+// be escaped). In one expression the two would take quadratic time.
+var (
+	credentials = regexp.MustCompile(`eyJ[A-Za-z0-9_.-]+|(?i:xx[0-9a-f]{8}-[0-9a-f-]+)|((?i:bearer |access_token=))[^\s"'&]+`)
+	addresses   = regexp.MustCompile(`[^\s"'<>(),:;=/?]+(?:@|%40|&#64;)[^\s"'<>(),:;&]+`)
+)
 
-// knownSecrets are the secrets of one call; key may be empty.
+// maxRedacted bounds the work on a text, of which 300 bytes are kept.
+const maxRedacted = 8 << 10
+
+// knownSecrets are the secrets of one call; key may be empty. A name of one or two
+// letters is left out: it is in every text, and tells nobody anything.
 func knownSecrets(key string, p TokenParams) []string {
 	known := []string{key, p.UserDisplayName}
 	for _, id := range p.UserIDs {
 		known = append(known, id.Name)
 	}
-	return slices.DeleteFunc(known, func(s string) bool { return s == "" })
+	return slices.DeleteFunc(known, func(s string) bool { return len(s) < 3 })
 }
 
 // redactText bounds s, and takes out of it the known secrets and what looks like
 // one. What an upstream echoes, and what the application's own parts put into
 // their errors, is nobody's to log.
 func redactText(s string, known ...string) string {
+	if len(s) > maxRedacted { // without the last word, which may be half a secret
+		s = s[:max(strings.LastIndexByte(s[:maxRedacted], ' '), 0)]
+	}
+	// The longest first: "Ann" must not leave half of "Ann Lee".
+	slices.SortFunc(known, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	var pairs []string
 	for _, secret := range known {
 		pairs = append(pairs, secret, "[redacted]")
 	}
 	s = strings.NewReplacer(pairs...).Replace(s)
-	return truncate(secrets.ReplaceAllString(s, "$1[redacted]"))
+	s = credentials.ReplaceAllString(s, "$1[redacted]")
+	return truncate(addresses.ReplaceAllString(s, "[redacted]"))
 }
 
 // redact is err with its text redacted. What it wraps is as it was.
