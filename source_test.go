@@ -970,12 +970,14 @@ func TestFailuresInTheAir(t *testing.T) {
 		name     string
 		ann      time.Duration // how long her fetch takes
 		after    time.Duration // the Retry-After of its 429
+		others   time.Duration // that of the others'
 		recovers bool          // the upstream, meanwhile
 		wait     time.Duration
 		calls    int // for carol, then
 	}{
-		{"a Retry-After is kept", 100 * time.Millisecond, time.Minute, false, 5 * time.Second, 0},
-		{"a 429 after the recovery holds back again", 5 * time.Second, 0, true, 5 * time.Second, 0},
+		{"a Retry-After is kept", 100 * time.Millisecond, time.Minute, 0, false, 5 * time.Second, 0},
+		{"the later of two counts", 100 * time.Millisecond, time.Second, time.Minute, false, 5 * time.Second, 0},
+		{"a 429 after the recovery holds back again", 5 * time.Second, 0, 0, true, 5 * time.Second, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -992,7 +994,7 @@ func TestFailuresInTheAir(t *testing.T) {
 						time.Sleep(tt.ann)
 						return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429, RetryAfter: tt.after}
 					case !answers:
-						return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429}
+						return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429, RetryAfter: tt.others}
 					}
 					return tokenFor(n, p), nil
 				}}
@@ -1039,6 +1041,27 @@ func TestRetryAfterWhileAProbeIsUnderWay(t *testing.T) {
 			t.Errorf("%+v, want 503 with Retry-After 1", got)
 		}
 		wg.Wait()
+	})
+}
+
+func TestRetriesAreSpreadOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const users = 50
+		s := &scripted{}
+		s.fail(&searchtoken.APIError{StatusCode: 400})
+		m := newMiddleware(t, searchtoken.Config{Issuer: s.issuer()})
+		round := func() {
+			for i := range users {
+				get(m, request(fmt.Sprint("user", i)))
+			}
+		}
+		round()
+		s.take()
+		time.Sleep(time.Second)
+		round()
+		if got := len(s.take()); got == 0 || got == users {
+			t.Errorf("%d of %d users who were refused at once are tried again at once", got, users)
+		}
 	})
 }
 
@@ -1202,9 +1225,18 @@ func TestSessionsWithDifferentEnds(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 40 {
 			wg.Go(func() {
+				left := time.Duration(i+1) * 20 * time.Minute
+				ends := time.Now().Add(left)
 				r := request("")
-				r.Header.Set("Left", fmt.Sprint(time.Duration(i+1)*20*time.Minute))
-				if w := get(m, r); w.Code != 200 {
+				r.Header.Set("Left", left.String())
+				w := httptest.NewRecorder()
+				m.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					page, _ := searchtoken.FromContext(r.Context())
+					if page.Token.Expiry.After(ends.Add(15 * time.Minute)) {
+						t.Errorf("the token outlives session %d by %v", i, page.Token.Expiry.Sub(ends))
+					}
+				})).ServeHTTP(w, r)
+				if w.Code != 200 {
 					t.Errorf("session %d: status %d", i, w.Code)
 				}
 			})
