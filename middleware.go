@@ -391,6 +391,7 @@ func (m *Middleware) order(r *http.Request) (id Identity, o order, err error) {
 	return id, o, err
 }
 
+// orderFor says what the token of id is to be.
 func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
 	o := order{
 		params:        m.route.Params,
@@ -412,19 +413,20 @@ func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
 		return order{}, fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
 	}
 	o.key.User = userHash(m.keyPrefix, id.UserIDs)
+	if m.route.Prepare == nil && !described {
+		o.key.Params = m.params
+		return o, nil
+	}
 	if m.route.Prepare != nil {
 		if o.params, err = m.prepare(r, o.params); err != nil {
 			return order{}, err
 		}
 	}
-	if m.route.Prepare == nil && !described {
-		o.key.Params = m.params
-	} else {
-		o.key.Params = paramsHash(&o.params, id.UserIDs)
-	}
+	o.key.Params = paramsHash(&o.params, id.UserIDs)
 	return o, nil
 }
 
+// prepare lets the route's Prepare change a copy of params.
 func (m *Middleware) prepare(r *http.Request, params TokenParams) (TokenParams, error) {
 	params = params.clone()
 	if err := m.route.Prepare(r, &params); err != nil {
