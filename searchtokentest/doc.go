@@ -46,11 +46,13 @@
 //     order have no effect.
 //   - querySuggest, plan, facet and html beneath it answer as far as a search page needs them.
 //   - Usage Analytics and the Event Protocol take every event that comes with a good token.
-//   - The loaders of both kinds of In-Product Experiences are small scripts: a button in the page opens a panel that
-//     searches with the loader's token.
+//   - The loaders of both kinds of In-Product Experiences put a button into the page, which opens a panel that searches
+//     with the loader's token. Of a page's Content-Security-Policy they need what Coveo's loaders need. The classic one
+//     frames a search page, which the platform serves too, and renews its token if the page has set a function for
+//     that. The IPX builder's takes Atomic from https://static.cloud.coveo.com; if it cannot, the panel says so.
 //
 // A token that has expired, or that Reject and its like have rejected, is answered as the platform answers it: 419 on
-// queries, 400 on analytics, 403 on loaders. Pages of every origin may call.
+// queries, 400 on analytics, 403 on loaders and on the page in the classic one's frame. Pages of every origin may call.
 //
 // # What goes wrong
 //

@@ -1,87 +1,138 @@
-// Stand-in for the loader of an In-Product Experience: a button that opens a panel with what the token finds.
+// The classic loader of an In-Product Experience: a button opens a modal panel, and a frame in it searches.
 (function (config) {
   "use strict";
-  const origin = new URL(document.currentScript.src).origin;
-  let token = config.token;
-  let renew = null;
 
-  if (config.classic) {
-    window.CoveoInProduct = {
-      setRenewAccessTokenFunction(f) {
-        renew = f;
-      },
-    };
+  // Coveo's hosts are siblings: platform-eu has search-eu and analytics-eu. Any other origin is all three.
+  const script = new URL(document.currentScript.src);
+  const coveo = script.hostname.match(/^platform([a-z-]*)\.cloud\.coveo\.com$/);
+  const sibling = (name) => (coveo ? `https://${name}${coveo[1]}.cloud.coveo.com` : script.origin);
+  const organization = encodeURIComponent(config.organizationId);
+  const frameOrigin = sibling("search");
+
+  let renewAccessToken = null;
+  window.CoveoInProduct = {
+    setRenewAccessTokenFunction(renew) {
+      renewAccessToken = renew;
+    },
+  };
+
+  // Style elements without a nonce are what the real loader adds, too: a page's policy has to allow them.
+  const style = `
+    :host { all: initial; color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
+    button { font: inherit; cursor: pointer; }
+    button:focus-visible { outline: 3px solid #7db7f5; outline-offset: 2px; }
+    .open {
+      position: fixed; z-index: 1000; right: 1.5rem; bottom: 1.5rem; padding: 0.6rem 1.2rem;
+      border: 0; border-radius: 2rem; background: #1d5fa8; color: #fff; box-shadow: 0 2px 8px #0006;
+    }
+    dialog {
+      box-sizing: border-box; margin: auto 1.5rem 5rem auto; padding: 0; overflow: hidden;
+      width: min(26rem, 100vw - 3rem); max-width: none; height: 70vh; max-height: 70vh;
+      border: 1px solid #8886; border-radius: 0.6rem; background: #fff; color: #1c2530; box-shadow: 0 4px 24px #0006;
+    }
+    dialog::backdrop { background: #0003; }
+    .panel { display: flex; flex-direction: column; height: 100%; }
+    header { display: flex; justify-content: space-between; align-items: center; padding: 0.5rem 0.5rem 0 1rem; }
+    h2 { margin: 0; font-size: 1.1rem; }
+    .close { width: 2.2rem; height: 2.2rem; border: 0; border-radius: 50%; background: none; color: inherit; }
+    coveo-page { flex: 1; min-height: 0; }
+    iframe { display: block; width: 100%; height: 100%; border: 0; }
+    @media (prefers-color-scheme: dark) {
+      dialog { background: #1d242c; color: #e4e9ef; }
+      .open { background: #7db7f5; color: #10161c; }
+    }
+  `;
+
+  class Page extends HTMLElement {
+    connectedCallback() {
+      this.frame = document.createElement("iframe");
+      this.frame.title = "Search";
+      this.frame.setAttribute(
+        "sandbox",
+        "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox",
+      );
+      const token = encodeURIComponent(config.token);
+      this.frame.src =
+        `${frameOrigin}/pages/${organization}/inappwidget/${encodeURIComponent(config.id)}?access_token=${token}`;
+      this.append(this.frame);
+      window.addEventListener("message", (event) => {
+        if (event.source === this.frame.contentWindow && event.origin === frameOrigin) {
+          this.receive(event.data?.key);
+        }
+      });
+    }
+
+    async receive(key) {
+      if (key === "customTokenHasExpired" && renewAccessToken) {
+        const token = await renewAccessToken();
+        this.frame.contentWindow.postMessage({ key: "newAccessToken", payload: { token } }, frameOrigin);
+      } else if (key === "close") {
+        this.dispatchEvent(new Event("close", { bubbles: true }));
+      }
+    }
+
+    focus() {
+      this.frame.focus();
+    }
   }
 
-  const create = (name, className) => {
-    const element = document.createElement(name);
-    element.className = className;
-    return element;
-  };
-  const widget = create("div", "coveo-in-product");
-  const button = create("button", "coveo-in-product-button");
-  const panel = create("div", "coveo-in-product-panel");
-  const box = create("input", "coveo-in-product-query");
-  const status = create("p", "coveo-in-product-status");
-  const list = create("ul", "coveo-in-product-results");
-  widget.id = "coveo-in-product-" + config.id;
-  button.type = "button";
-  button.textContent = "Search";
-  button.setAttribute("aria-expanded", "false");
-  panel.hidden = true;
-  box.type = "search";
-  box.setAttribute("aria-label", "Search");
-  panel.append(box, status, list);
-  widget.append(button, panel);
-
-  const query = () =>
-    fetch(origin + "/rest/search/v2?organizationId=" + encodeURIComponent(config.organizationId), {
-      method: "POST",
-      headers: { "Authorization": "Bearer " + token, "Content-Type": "application/json" },
-      body: JSON.stringify({ q: box.value }),
-    });
-
-  const show = (results) => {
-    list.replaceChildren(
-      ...results.map((result) => {
-        const item = document.createElement("li");
-        const link = document.createElement("a");
-        link.textContent = result.title;
-        if (/^https?:/i.test(result.clickUri)) {
-          link.href = result.clickUri;
+  class Modal extends HTMLElement {
+    connectedCallback() {
+      this.innerHTML = `
+        <dialog aria-labelledby="title">
+          <div class="panel">
+            <header>
+              <h2 id="title">Search</h2>
+              <button type="button" class="close" aria-label="Close">✕</button>
+            </header>
+            <coveo-page></coveo-page>
+          </div>
+        </dialog>`;
+      this.dialog = this.querySelector("dialog");
+      const page = this.querySelector("coveo-page");
+      page.addEventListener("close", () => this.dialog.close());
+      this.querySelector(".close").addEventListener("click", () => this.dialog.close());
+      this.dialog.addEventListener("click", (event) => {
+        if (event.target === this.dialog) {
+          this.dialog.close(); // a click beside the panel
         }
-        item.append(link);
-        return item;
-      }),
-    );
-  };
-
-  const search = async () => {
-    try {
-      let response = await query();
-      if (response.status === 419 && renew) {
-        token = await renew();
-        response = await query();
-      }
-      const answer = await response.json();
-      if (!response.ok) {
-        throw new Error(answer.message);
-      }
-      show(answer.results);
-      status.textContent = answer.totalCount + " results";
-    } catch (error) {
-      show([]);
-      status.textContent = "The search failed: " + error.message;
+      });
     }
-  };
 
-  button.addEventListener("click", () => {
-    panel.hidden = !panel.hidden;
-    button.setAttribute("aria-expanded", String(!panel.hidden));
-    if (!panel.hidden) {
-      search();
+    open() {
+      this.dialog.showModal();
+      this.querySelector("coveo-page").focus();
     }
-  });
-  box.addEventListener("change", search);
-  document.body.append(widget);
+  }
+
+  class Widget extends HTMLElement {
+    connectedCallback() {
+      const root = this.attachShadow({ mode: "open" });
+      root.innerHTML = `
+        <style>${style}</style>
+        <button type="button" class="open" aria-haspopup="dialog" aria-expanded="false">Search</button>
+        <coveo-page-modal></coveo-page-modal>`;
+      const button = root.querySelector(".open");
+      const modal = root.querySelector("coveo-page-modal");
+      button.addEventListener("click", () => {
+        modal.open();
+        button.setAttribute("aria-expanded", "true");
+      });
+      modal.dialog.addEventListener("close", () => {
+        button.setAttribute("aria-expanded", "false");
+        button.focus();
+      });
+    }
+  }
+
+  customElements.define("coveo-page", Page);
+  customElements.define("coveo-page-modal", Modal);
+  customElements.define("coveo-in-app-widget-loader", Widget);
+  document.body.append(document.createElement("coveo-in-app-widget-loader"));
+
+  fetch(`${sibling("analytics")}/rest/ua/v15/analytics/custom?org=${organization}`, {
+    method: "POST",
+    headers: { "Authorization": `Bearer ${config.token}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ eventType: "inAppWidget", eventValue: "load", language: "en", originLevel1: config.id }),
+  }).catch(() => {}); // the search works without
 })

@@ -145,8 +145,8 @@ func (p *Platform) route(r *http.Request) (Kind, handlerFunc) {
 	if event, ok := analyticsEvent(path); ok {
 		return KindAnalytics, func(w http.ResponseWriter, c *call) { p.serveAnalytics(w, c, event) }
 	}
-	if l, ok := parseLoader(path); ok {
-		return KindIPX, func(w http.ResponseWriter, c *call) { p.serveLoader(w, c, l) }
+	if e, ok := parseExperience(path); ok {
+		return KindIPX, func(w http.ResponseWriter, c *call) { p.serveExperience(w, c, e) }
 	}
 	return KindOther, func(w http.ResponseWriter, _ *call) {
 		writeError(w, http.StatusNotFound, "There is nothing at this path.")

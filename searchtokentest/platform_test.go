@@ -129,40 +129,6 @@ func TestAnalytics(t *testing.T) {
 	}
 }
 
-func TestLoader(t *testing.T) {
-	const (
-		classic = "/rest/organizations/acme/pages/6f9d/inappwidget/loader"
-		builder = "/rest/organizations/acme/ipxinterface/v1/interfaces/7a1b/loader"
-	)
-	p := New(Config{})
-	good, rejected := p.IssueToken(user(alice)), p.IssueToken(user(alice))
-	p.Reject(rejected)
-	for _, tc := range []struct {
-		name, target string
-		status       int
-		want         string
-	}{
-		{"classic", classic + "?access_token=" + good, 200, `"id":"6f9d","token":"` + good + `","classic":true`},
-		{"builder", builder + "?access_token=" + good, 200, `"id":"7a1b","token":"` + good + `","classic":false`},
-		{"anonymous", classic, 200, `"token":"ey`},
-		{"script in id", "/rest/organizations/acme/pages/%3C%2Fscript%3E%22/inappwidget/loader", 404, `"statusCode"`},
-		{"markup in id", "/rest/organizations/acme/pages/%3Cb%3E%22/inappwidget/loader", 200, `"id":"\u003cb\u003e\""`},
-		{"rejected", classic + "?access_token=" + rejected, 403, `"errorCode":403`},
-		{"garbage", builder + "?access_token=x", 400, `"errorCode":400`},
-		{"other organization", "/rest/organizations/globex/pages/6f9d/inappwidget/loader", 404, `"errorCode":404`},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			resp, b := send(t, p, "GET", tc.target, "")
-			if resp.StatusCode != tc.status || !strings.Contains(string(b), tc.want) {
-				t.Errorf("got status %d and %s, want %d and %s", resp.StatusCode, b, tc.status, tc.want)
-			}
-			if got := resp.Header.Get("Content-Type"); tc.status == 200 && !strings.HasPrefix(got, "text/javascript") {
-				t.Errorf("got content type %s", got)
-			}
-		})
-	}
-}
-
 func TestRequests(t *testing.T) {
 	p := New(Config{MaxRequests: 3})
 	claims := user(alice)

@@ -19,7 +19,7 @@ const (
 	KindSearch    Kind = "search"    // a query
 	KindSuggest   Kind = "suggest"   // query suggestions
 	KindAnalytics Kind = "analytics" // usage analytics and events
-	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience
+	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience, or the page in its frame
 	KindPreflight Kind = "preflight" // a CORS preflight, whatever it is for
 	KindOther     Kind = "other"     // all else: query plans, facet search, item previews, unknown paths
 )
@@ -34,6 +34,7 @@ type Request struct {
 	Kind   Kind
 	Time   time.Time // when it arrived, by time.Now
 	Method string
+	Host   string // with the port, where the URL has one
 	Path   string
 	Query  url.Values
 	Header http.Header
@@ -99,6 +100,7 @@ func (l *requestLog) add(kind Kind, r *http.Request, body []byte, claims *Claims
 		Kind:   kind,
 		Time:   time.Now(),
 		Method: r.Method,
+		Host:   r.Host,
 		Path:   r.URL.Path,
 		Query:  r.URL.Query(),
 		Header: r.Header.Clone(),
