@@ -53,6 +53,18 @@ const (
 	assetsOrigin = "https://static.cloud.coveo.com" // for HIPAA as well
 )
 
+// A FrontEnd is one of Coveo's front ends, by the name of its template function.
+type FrontEnd string
+
+// The front ends that FuncMap has a function for.
+const (
+	JSUI       FrontEnd = "coveoJSUI"
+	Atomic     FrontEnd = "coveoAtomic"
+	Headless   FrontEnd = "coveoHeadless"
+	IPX        FrontEnd = "coveoIPX"
+	IPXBuilder FrontEnd = "coveoIPXBuilder"
+)
+
 // FuncMap returns the template functions that render what belongs into the
 // <head> of a search page: style sheet, library and start-up script. The first
 // argument of each is the *Page; then come options, a name and a value each:
@@ -93,11 +105,11 @@ const (
 // with an error. The functions are safe for concurrent use.
 func FuncMap() template.FuncMap {
 	return template.FuncMap{
-		"coveoJSUI":       coveoJSUI,
-		"coveoAtomic":     coveoAtomic,
-		"coveoHeadless":   coveoHeadless,
-		"coveoIPX":        coveoIPX,
-		"coveoIPXBuilder": coveoIPXBuilder,
+		string(JSUI):       coveoJSUI,
+		string(Atomic):     coveoAtomic,
+		string(Headless):   coveoHeadless,
+		string(IPX):        coveoIPX,
+		string(IPXBuilder): coveoIPXBuilder,
 	}
 }
 
@@ -124,13 +136,11 @@ func (s snippet) render(name string) (template.HTML, error) {
 }
 
 func coveoJSUI(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions("coveoJSUI", pairs, map[string]string{
-		"assets": assetsOrigin, "culture": "", "integrity": "", "lazy": "false", "root": ".CoveoSearchInterface", "version": jsuiVersion,
-	})
+	o, err := parseOptions(JSUI, pairs)
 	if comment := p.noToken(); err != nil || comment != "" {
 		return comment, err
 	}
-	base := o["assets"] + "/searchui/v" + o["version"]
+	base := o.library("searchui")
 	s := snippet{
 		StyleSheet: base + "/css/CoveoFullSearch.min.css",
 		Library:    base + "/js/CoveoJsSearch.min.js",
@@ -158,13 +168,11 @@ func coveoJSUI(p *Page, pairs ...string) (template.HTML, error) {
 }
 
 func coveoAtomic(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions("coveoAtomic", pairs, map[string]string{
-		"assets": assetsOrigin, "root": "atomic-search-interface", "version": atomicVersion,
-	})
+	o, err := parseOptions(Atomic, pairs)
 	if comment := p.noToken(); err != nil || comment != "" {
 		return comment, err
 	}
-	base := o["assets"] + "/atomic/v" + o["version"]
+	base := o.library("atomic")
 	s := snippet{
 		StyleSheet: base + "/themes/coveo.css",
 		Library:    base + "/atomic.esm.js",
@@ -179,9 +187,7 @@ func coveoAtomic(p *Page, pairs ...string) (template.HTML, error) {
 }
 
 func coveoHeadless(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions("coveoHeadless", pairs, map[string]string{
-		"assets": assetsOrigin, "build": "true", "version": headlessVersion,
-	})
+	o, err := parseOptions(Headless, pairs)
 	if comment := p.noToken(); err != nil || comment != "" {
 		return comment, err
 	}
@@ -191,43 +197,47 @@ func coveoHeadless(p *Page, pairs ...string) (template.HTML, error) {
 		Page:   map[string]any{"renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
 	}
 	if o["build"] == "true" {
-		s.Library = o["assets"] + "/headless/v" + o["version"] + "/headless.esm.js"
+		s.Library = o.library("headless") + "/headless.esm.js"
 	}
 	return s.render("headless.html")
 }
 
 func coveoIPX(p *Page, pageID string) (template.HTML, error) {
-	return ipx(p, "coveoIPX", pageID, "pages", "inappwidget/loader")
+	return ipx(p, IPX, pageID, "pages", "inappwidget/loader")
 }
 
 func coveoIPXBuilder(p *Page, interfaceID string) (template.HTML, error) {
-	return ipx(p, "coveoIPXBuilder", interfaceID, "ipxinterface/v1/interfaces", "loader")
+	return ipx(p, IPXBuilder, interfaceID, "ipxinterface/v1/interfaces", "loader")
 }
 
 // ipxID is a page's or an interface's id: a UUID, as far as is known.
 var ipxID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-func ipx(p *Page, helper, id, collection, loader string) (template.HTML, error) {
+func ipx(p *Page, f FrontEnd, id, collection, loader string) (template.HTML, error) {
 	if !ipxID.MatchString(id) {
-		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", helper, truncate(id))
+		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", f, truncate(id))
 	}
 	if comment := p.noToken(); comment != "" {
 		return comment, nil
 	}
-	// It is not known to us that an organization's own endpoint serves the
-	// loaders; the platform's general one does. That the builder's loader
-	// takes access_token, too, is what https://docs.coveo.com/en/56 says of
-	// IPX interfaces; its own reference lists no parameter.
-	base := "https://platform" + p.Environment.suffix() + ".cloud.coveo.com"
-	own, _ := ownEndpoints(p.OrganizationID, p.Environment)
-	if platform, _ := p.endpoints(); platform != own {
-		base = platform
-	}
 	query := url.Values{"access_token": {p.Token.Value}}
 	return snippet{
-		Library: base + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(),
+		Library: p.ipxPlatform() + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(),
 		Nonce:   p.Nonce,
 	}.render("ipx.html")
+}
+
+// ipxPlatform is where the loaders come from. It is not known to us that an
+// organization's own endpoint serves them; the platform's general one does. That
+// the builder's loader takes access_token, too, is what
+// https://docs.coveo.com/en/56 says of IPX interfaces; its own reference lists no
+// parameter.
+func (p *Page) ipxPlatform() string {
+	own, _ := ownEndpoints(p.OrganizationID, p.Environment)
+	if platform, _ := p.endpoints(); platform != own {
+		return platform
+	}
+	return "https://platform" + p.Environment.suffix() + ".cloud.coveo.com"
 }
 
 // noToken is the comment to render in the place of a snippet; empty where the
@@ -316,22 +326,38 @@ func mustMatch(pattern, why string) func(string) string {
 	}
 }
 
+// optionDefaults are the options that a front end has.
+var optionDefaults = map[FrontEnd]options{
+	JSUI:       {"assets": assetsOrigin, "culture": "", "integrity": "", "lazy": "false", "root": ".CoveoSearchInterface", "version": jsuiVersion},
+	Atomic:     {"assets": assetsOrigin, "root": "atomic-search-interface", "version": atomicVersion},
+	Headless:   {"assets": assetsOrigin, "build": "true", "version": headlessVersion},
+	IPX:        {},
+	IPXBuilder: {},
+}
+
+// options are those of one call, by their names.
+type options map[string]string
+
+// library is the URL of a library, the name of which is its folder on the CDN.
+func (o options) library(name string) string { return o["assets"] + "/" + name + "/v" + o["version"] }
+
 // parseOptions puts the pairs of a helper's arguments into the place of its
 // defaults.
-func parseOptions(helper string, pairs []string, options map[string]string) (map[string]string, error) {
-	names := strings.Join(slices.Sorted(maps.Keys(options)), ", ")
+func parseOptions(f FrontEnd, pairs []string) (options, error) {
+	o := maps.Clone(optionDefaults[f])
+	names := cmp.Or(strings.Join(slices.Sorted(maps.Keys(o)), ", "), "none")
 	if len(pairs)%2 != 0 {
-		return nil, fmt.Errorf("searchtoken: %s: options are pairs of a name and a value; the names are %s", helper, names)
+		return nil, fmt.Errorf("searchtoken: %s: options are pairs of a name and a value; the names are %s", f, names)
 	}
 	for pair := range slices.Chunk(pairs, 2) {
 		name, value := pair[0], pair[1]
-		if _, ok := options[name]; !ok {
-			return nil, fmt.Errorf("searchtoken: %s: there is no option %q; the options are %s", helper, truncate(name), names)
+		if _, ok := o[name]; !ok {
+			return nil, fmt.Errorf("searchtoken: %s: there is no option %q; the options are %s", f, truncate(name), names)
 		}
 		if why := optionChecks[name](value); why != "" {
-			return nil, fmt.Errorf("searchtoken: %s: option %q: %s", helper, name, why)
+			return nil, fmt.Errorf("searchtoken: %s: option %q: %s", f, name, why)
 		}
-		options[name] = value
+		o[name] = value
 	}
-	return options, nil
+	return o, nil
 }

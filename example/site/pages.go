@@ -104,14 +104,17 @@ func (s *Site) newView(r *http.Request) view {
 	return v
 }
 
-// page serves the page of that name, which comes with its template and, if it
-// has a front end of Coveo's, with a policy of its own.
-func (s *Site) page(name string) http.Handler {
+// page serves the page of that name, with the front ends that are on it.
+func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.newView(r)
-		if name != "home" {
-			w.Header().Set("Content-Security-Policy", frontEndPolicy(name, v.Coveo, s.base.Assets).String())
+		policy, err := s.policy(v.Coveo, frontEnds)
+		if err != nil {
+			s.logger.ErrorContext(r.Context(), "site: the page has no policy", "page", name, "error", err)
+			s.fail(w, r, http.StatusInternalServerError)
+			return
 		}
+		w.Header().Set("Content-Security-Policy", policy)
 		s.render(w, r, http.StatusOK, name, v)
 	})
 }

@@ -139,10 +139,10 @@ func (s *Site) routes(home, ipx *searchtoken.Middleware) http.Handler {
 	get := func(path string, h http.Handler) { handle("GET", "GET, HEAD", path, h) }
 	post := func(path string, h http.HandlerFunc) { handle("POST", "POST", path, h) }
 	get("/{$}", home.Handler(s.page("home")))
-	get("/jsui", s.coveo.Handler(s.page("jsui")))
-	get("/atomic", s.coveo.Handler(s.page("atomic")))
-	get("/headless", s.coveo.Handler(s.page("headless")))
-	get("/ipx", ipx.Handler(s.page("ipx")))
+	get("/jsui", s.coveo.Handler(s.page("jsui", searchtoken.JSUI)))
+	get("/atomic", s.coveo.Handler(s.page("atomic", searchtoken.Atomic)))
+	get("/headless", s.coveo.Handler(s.page("headless", searchtoken.Headless)))
+	get("/ipx", ipx.Handler(s.page("ipx", s.experiences()...)))
 	get("/plain", s.coveo.Handler(http.HandlerFunc(s.plain)))
 	get("/static/{file}", http.HandlerFunc(serveStatic))
 	post("/login", s.logIn)
@@ -153,6 +153,18 @@ func (s *Site) routes(home, ipx *searchtoken.Middleware) http.Handler {
 		s.fail(w, r, http.StatusForbidden)
 	}))
 	return withHeaders(forms.Handler(mux))
+}
+
+// experiences are the In-Product Experiences that are configured.
+func (s *Site) experiences() []searchtoken.FrontEnd {
+	var list []searchtoken.FrontEnd
+	if s.base.IPXPageID != "" {
+		list = append(list, searchtoken.IPX)
+	}
+	if s.base.IPXInterfaceID != "" {
+		list = append(list, searchtoken.IPXBuilder)
+	}
+	return list
 }
 
 // serveStatic serves one file; a file server would list the directory, too.

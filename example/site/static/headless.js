@@ -10,6 +10,7 @@ function row(headless, engine, result) {
   const heading = document.createElement('h2');
   const link = document.createElement('a');
   const excerpt = document.createElement('p');
+  const origin = document.createElement('p');
   link.textContent = result.title;
   if (/^https?:/i.test(result.clickUri)) {
     link.href = result.clickUri;
@@ -18,8 +19,10 @@ function row(headless, engine, result) {
   const interactive = headless.buildInteractiveResult(engine, {options: {result}});
   link.addEventListener('click', () => interactive.select());
   excerpt.textContent = result.excerpt;
+  origin.textContent = [result.raw.source, result.raw.objecttype].filter(Boolean).join(' · ');
+  origin.className = 'origin';
   heading.append(link);
-  item.append(heading, excerpt);
+  item.append(heading, excerpt, origin);
   return item;
 }
 
