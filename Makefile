@@ -1,5 +1,5 @@
 # make test needs Go, and installs the rest: a C compiler, which the race
-# detector wants.
+# detector wants; for the browser tests Chromium, and with npm Coveo's libraries.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
@@ -8,14 +8,24 @@ APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 .PHONY: test fmt vet deps
 
 # Formatting and static checks of all modules, then all their tests.
-test: deps fmt vet
+test: deps fmt vet e2e/cdn
 	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on ./...) || exit 1; done
 
 fmt:
-	@test -z "$$(gofmt -l .)" || { echo "gofmt -w these files:"; gofmt -l .; exit 1; }
+	@files="$$(find . -name node_modules -prune -o -name '*.go' -print | xargs gofmt -l)"; test -z "$$files" || { echo "gofmt -w these files:"; echo "$$files"; exit 1; }
 
 vet: deps
 	@for dir in $(MODULES); do (cd $$dir && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
 
+# The packages whose commands are missing.
 deps:
-	@command -v gcc >/dev/null || { $(APT_GET) update && $(APT_GET) install -y gcc libc6-dev; }
+	@packages=""; \
+	command -v gcc >/dev/null || packages="$$packages gcc libc6-dev"; \
+	command -v chromium >/dev/null || packages="$$packages chromium"; \
+	command -v npm >/dev/null || packages="$$packages nodejs npm"; \
+	test -z "$$packages" || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends $$packages; }
+
+# Coveo's front-end libraries as its CDN serves them.
+e2e/cdn: e2e/package-lock.json e2e/bundle.mjs | deps
+	cd e2e && npm ci --no-audit --no-fund && npm run build
+	@touch $@

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/rand"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+// app is a site of one page with one front end, for what example/site does not
+// do.
+type app struct {
+	frontEnd searchtoken.FrontEnd
+	options  []string
+	body     string // HTML
+	config   func(*searchtoken.Config)
+}
+
+// The least that a page of each front end has.
+const (
+	jsuiBody = `<div class="CoveoSearchInterface">
+	<div class="CoveoAnalytics"></div><div class="CoveoSearchbox"></div>
+	<div class="CoveoResultList"><script class="result-template" type="text/html"><span class="CoveoIcon"></span><a class="CoveoResultLink"></a></script></div>
+</div>`
+	atomicBody = `<atomic-search-interface>
+	<atomic-search-box></atomic-search-box>
+	<atomic-result-list><atomic-result-template><template><atomic-result-link></atomic-result-link></template></atomic-result-template></atomic-result-list>
+</atomic-search-interface>`
+)
+
+// newApp starts it; every visitor is alice.
+func newApp(t *testing.T, a app) *world {
+	t.Helper()
+	w := newOrganization()
+	cfg := searchtoken.Config{
+		OrganizationID: w.organization,
+		APIKey:         searchtokentest.DefaultAPIKey,
+		HTTPClient:     internet.client,
+		Logger:         slog.New(slog.DiscardHandler),
+		Identify:       func(*http.Request) (searchtoken.Identity, error) { return searchtoken.Email(alice), nil },
+		Route: searchtoken.Route{
+			RenewURL: "/coveo/token",
+			Nonce:    func(r *http.Request) string { return r.Header.Get("X-Nonce") },
+		},
+	}
+	if a.config != nil {
+		a.config(&cfg)
+	}
+	m, err := searchtoken.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const head = `<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Search</title><link rel="icon" href="data:,">`
+	call := "{{" + string(a.frontEnd) + " .Page"
+	for i := range a.options {
+		call += " (index .Options " + string(rune('0'+i)) + ")"
+	}
+	text := head + call + "}}</head><body><main>" + a.body + "</main></body></html>"
+	page := template.Must(template.New("page").Funcs(searchtoken.FuncMap()).Parse(text))
+	mux := http.NewServeMux()
+	mux.Handle("/coveo/token", m.RenewHandler())
+	mux.Handle("/", m.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		p, _ := searchtoken.FromContext(r.Context())
+		policy := basePolicy
+		if r.URL.Path == "/" {
+			if policy, err = p.CSP(policy, a.frontEnd, a.options...); err != nil {
+				t.Error(err)
+			}
+		}
+		rw.Header().Set("Content-Security-Policy", policy)
+		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+		var b bytes.Buffer
+		if err := page.Execute(&b, map[string]any{"Page": p, "Options": a.options}); err != nil {
+			t.Error(err)
+		}
+		_, _ = b.WriteTo(rw)
+	})))
+	w.serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		r.Header.Set("X-Nonce", rand.Text())
+		mux.ServeHTTP(rw, r)
+	}))
+	return w
+}
+
+// basePolicy allows an icon without a file, and nothing else.
+const basePolicy = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src data:"

@@ -1,0 +1,35 @@
+// Makes of the packages in node_modules what Coveo's CDN serves, under its paths,
+// in cdn/. Atomic's and Headless's packages import others by their bare names,
+// which a browser cannot resolve. JSUI's package needs nothing done.
+import {build} from 'esbuild';
+import {cpSync, readdirSync, rmSync} from 'node:fs';
+
+const modules = 'node_modules/@coveo';
+const atomic = `${modules}/atomic/dist/atomic`;
+const options = {
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: true,
+  conditions: ['browser'],
+  define: {'process.env': '{}', 'process.env.NODE_ENV': '"production"'},
+  logLevel: 'error',
+};
+
+rmSync('cdn', {recursive: true, force: true});
+await build({
+  ...options,
+  entryPoints: [`${modules}/headless/dist/esm/index.js`],
+  outfile: 'cdn/headless/v3/headless.esm.js',
+});
+// Stencil's components are loaded by the names of their files.
+const entries = readdirSync(atomic).filter((name) => /^(atomic\.esm|p-\w+\.entry)\.js$/.test(name));
+await build({
+  ...options,
+  entryPoints: entries.map((name) => `${atomic}/${name}`),
+  outdir: 'cdn/atomic/v3',
+  splitting: true,
+});
+for (const folder of ['assets', 'lang', 'themes']) {
+  cpSync(`${atomic}/${folder}`, `cdn/atomic/v3/${folder}`, {recursive: true});
+}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+// TestRenewal lets the token expire while the page is open. The query is repeated
+// with another token, and the visitor sees nothing but the results, however many
+// requests were refused at once.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			b := openTab(t, w.url)
+			b.logIn(alice)
+			b.open(path)
+			waitFor(b, titles(alice, ""), "e2e.titles()")
+
+			w.platform.RejectAll()
+			w.platform.ResetRequests()
+			b.search("office")
+			waitFor(b, titles(alice, "office"), "e2e.titles()")
+			b.screenshot("renewed " + path[1:])
+			if got := w.renewals.Load(); got != 1 {
+				t.Errorf("%d requests to the renewal route, want 1", got)
+			}
+			if got := w.platform.Count(searchtokentest.KindToken); got != 1 {
+				t.Errorf("%d tokens, want 1", got)
+			}
+			refused := 0
+			for _, r := range w.platform.Requests(searchtokentest.KindSearch, searchtokentest.KindSuggest) {
+				if r.Status == 419 {
+					refused++
+				}
+			}
+			t.Logf("%d requests were refused", refused)
+			if problem := eval[string](b, "e2e.problem()"); problem != "" {
+				t.Errorf("the visitor sees: %s", problem)
+			}
+		})
+	}
+}
+
+// TestRenewalFails searches for half a minute with a token that the platform
+// refuses, and gets no better one. The libraries by themselves would go on with
+// hundreds of requests.
+func TestRenewalFails(t *testing.T) {
+	t.Parallel()
+	const (
+		duration    = 30 * time.Second
+		maxRenewals = 8
+		maxQueries  = 60
+	)
+	nobody, err := searchtoken.New(searchtoken.Config{
+		OrganizationID: "acme",
+		APIKey:         searchtokentest.DefaultAPIKey,
+		Identify: func(*http.Request) (searchtoken.Identity, error) {
+			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures := []struct {
+		name  string
+		begin func(*world)
+		says  string // on the console, after "searchtoken: the search token "
+	}{
+		{"the session has ended", func(w *world) { w.renew = nobody.RenewHandler() }, "was not renewed at /coveo/token Error: HTTP status 401"},
+		{"Coveo is down", func(w *world) {
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Status: http.StatusServiceUnavailable})
+		}, "was not renewed at /coveo/token Error: HTTP status 503"},
+		{"the route hangs", func(w *world) {
+			w.renew = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		}, "was not renewed at /coveo/token TimeoutError"},
+		{"tokens are void", func(w *world) { w.platform.RejectNew() }, "that was renewed at /coveo/token is rejected as well"},
+		{"tokens are void and slow", func(w *world) {
+			w.platform.RejectNew()
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 700 * time.Millisecond})
+		}, "that was renewed at /coveo/token is rejected as well"},
+	}
+	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
+		for _, failure := range failures {
+			t.Run(path[1:]+", "+failure.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, nil)
+				b := openTab(t, w.url)
+				b.logIn(alice)
+				b.open(path)
+				waitFor(b, titles(alice, ""), "e2e.titles()")
+
+				w.platform.RejectAll()
+				w.platform.ResetRequests()
+				w.change(func() { failure.begin(w) })
+				for _, word := range []string{"office", "review", "printer"} {
+					b.search(word)
+					b.do(chromedp.Sleep(duration / 3))
+				}
+				b.screenshot(strings.ReplaceAll(failure.name, " ", "-") + " " + path[1:])
+				renewals, queries := w.renewals.Load(), w.platform.Count(searchtokentest.KindSearch)
+				t.Logf("%d requests to the renewal route, %d queries", renewals, queries)
+				if renewals < 1 || renewals > maxRenewals || queries > maxQueries {
+					t.Errorf("%d requests to the renewal route and %d queries in %v, want 1 to %d and at most %d",
+						renewals, queries, duration, maxRenewals, maxQueries)
+				}
+				const prefix = "error: searchtoken: the search token "
+				if said := b.said(prefix + failure.says); len(said) == 0 {
+					t.Errorf("the console says %q, want %q", b.said(prefix), failure.says)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/example/site"
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+// TestSearch has two visitors on the site at once. Each sees the documents that
+// are for them, found with a token of their own, and nobody else's.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f frontEnd) {
+		w := newWorld(t, f.configure)
+		visitors := map[string]*tab{alice: openTab(t, w.url), bob: openTab(t, w.url)}
+		pages := make(map[string]*tab)
+		for user, b := range visitors {
+			b.logIn(user)
+		}
+		for user, b := range visitors {
+			pages[user] = f.open(b)
+		}
+		for user, page := range pages {
+			waitFor(page, titles(user, ""), "e2e.titles()")
+		}
+		visitors[alice].screenshot(string(f.name))
+
+		// The stand-in tells from its signature whose a token is.
+		got := make(map[string]int)
+		for _, r := range w.platform.Requests(searchtokentest.KindSearch) {
+			got[r.Host+" "+w.bearer(r)]++
+		}
+		host := strings.Replace(f.searchHost, "acme", w.organization, 1)
+		want := map[string]int{host + " " + alice: 1, host + " " + bob: 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("queries by host and user (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// bearer is the user of the token in the Authorization header.
+func (w *world) bearer(r searchtokentest.Request) string {
+	if r.Claims == nil || !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
+		return "nobody"
+	}
+	return r.Claims.UserIDs[0].Name
+}
+
+// TestAnalytics looks at the events of one search.
+func TestAnalytics(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f frontEnd) {
+		w := newWorld(t, f.configure)
+		b := openTab(t, w.url)
+		b.logIn(alice)
+		page := f.open(b)
+		waitFor(page, titles(alice, ""), "e2e.titles()")
+		page.do(clickFirstResult)
+		w.await(t, "a search and a click", func() bool {
+			paths := ""
+			for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+				paths += r.Path + " "
+			}
+			return strings.Contains(paths, "/search") && (strings.Contains(paths, "/click") || f.name == searchtoken.IPX)
+		})
+		host := strings.Replace(f.analyticsHost, "acme", w.organization, 1)
+		for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+			if r.Host != host {
+				t.Errorf("%s %s goes to %s, want %s", r.Method, r.Path, r.Host, host)
+			}
+			if r.Claims == nil || r.Claims.UserIDs[0].Name != alice {
+				t.Errorf("%s %s has no token of alice's", r.Method, r.Path)
+			}
+			if r.Status != 200 {
+				t.Errorf("%s %s: status %d", r.Method, r.Path, r.Status)
+			}
+		}
+	})
+}
+
+// TestAnalyticsRenewal refuses an event as Usage Analytics does. JSUI renews its
+// token for it; Headless and Atomic do so for queries only.
+func TestAnalyticsRenewal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := openTab(t, w.url)
+	b.logIn(alice)
+	w.platform.Inject(searchtokentest.Fault{
+		Kind: searchtokentest.KindAnalytics, Times: 1, Status: 400,
+		Body: `{"message":"The provided token is not a valid token.","type":"InvalidToken"}`,
+	})
+	b.open("/jsui")
+	w.await(t, "the event again", func() bool {
+		statuses := ""
+		for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+			statuses += strings.TrimPrefix(r.String(), "analytics: ") + "; "
+		}
+		return strings.Contains(statuses, ": 400; ") && strings.Contains(statuses, ": 200; ")
+	})
+	waitFor(b, titles(alice, ""), "e2e.titles()")
+	if got := w.renewals.Load(); got != 1 {
+		t.Errorf("%d requests to the renewal route, want 1", got)
+	}
+}
+
+// TestHIPAA looks at all hosts that a page asks, before and after its token is
+// renewed.
+func TestHIPAA(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f frontEnd) {
+		w := newWorld(t, func(cfg *site.Config) {
+			f.configure(cfg)
+			cfg.Coveo.Environment = searchtoken.EnvHIPAA
+		})
+		b := openTab(t, w.url)
+		b.logIn(alice)
+		page := f.open(b)
+		waitFor(page, titles(alice, ""), "e2e.titles()")
+		if f.experience == "" {
+			w.platform.RejectAll()
+			b.search("office")
+			waitFor(b, titles(alice, "office"), "e2e.titles()")
+		}
+		if got := b.said("error: violation: "); got != nil {
+			t.Errorf("violations: %q", got)
+		}
+		hosts := make(map[string]bool)
+		for _, r := range w.platform.Requests() {
+			hosts[strings.Replace(r.Host, w.organization, "acme", 1)] = true
+		}
+		hipaa := strings.NewReplacer("acme.org.", "acme.orghipaa.", "acme.analytics.org.", "acme.analytics.orghipaa.", ".cloud.", "hipaa.cloud.")
+		want := map[string]bool{"acme.orghipaa.coveo.com": true} // which issues tokens
+		for _, host := range []string{f.searchHost, f.analyticsHost} {
+			want[hipaa.Replace(host)] = true
+		}
+		switch f.name {
+		case searchtoken.IPX:
+			want["searchhipaa.cloud.coveo.com"] = true
+		case searchtoken.IPXBuilder:
+			want["platformhipaa.cloud.coveo.com"] = true
+		}
+		if diff := cmp.Diff(want, hosts); diff != "" {
+			t.Errorf("hosts (-want +got):\n%s", diff)
+		}
+	})
+}

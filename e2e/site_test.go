@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/example/site"
+	"github.com/searchtoken/searchtoken/searchtokentest"
+)
+
+const (
+	alice = "alice@example.com"
+	bob   = "bob@example.com"
+)
+
+var organizations atomic.Int64 // how many there have been
+
+// world is a site and the platform of its organization, both on the internet of
+// the tests.
+type world struct {
+	organization string
+	platform     *searchtokentest.Platform
+	url          string // of the site
+	logsIn       bool   // visitors log in
+
+	mu       sync.Mutex
+	wrap     func(http.Handler) http.Handler // changes the site
+	renew    http.Handler                    // answers in the place of its RenewHandler
+	renewals atomic.Int64
+}
+
+// newOrganization is a world without a site. Each has another organization, for
+// tests that run side by side.
+func newOrganization() *world {
+	organization := fmt.Sprintf("acme%d", organizations.Add(1))
+	return &world{
+		organization: organization,
+		platform:     searchtokentest.New(searchtokentest.Config{OrganizationID: organization}),
+		url:          "https://" + organization + ".example.com",
+	}
+}
+
+// newWorld starts the example's site as its operators would, with no address but
+// the organization's.
+func newWorld(t *testing.T, change func(*site.Config)) *world {
+	t.Helper()
+	w := newOrganization()
+	w.logsIn = true
+	cfg := site.Config{
+		Coveo: searchtoken.Config{
+			OrganizationID: w.organization,
+			APIKey:         searchtokentest.DefaultAPIKey,
+			HTTPClient:     internet.client,
+			Logger:         slog.New(slog.DiscardHandler),
+		},
+		SessionKey: []byte("a key that is 32 bytes or longer"),
+		Secure:     true,
+		Users:      []string{alice, bob},
+		IPXPageID:  "page",
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := site.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.serve(s)
+	return w
+}
+
+// serve puts the site on the internet of the tests. It counts renewals, and lets
+// a test change what the site does.
+func (w *world) serve(site http.Handler) {
+	internet.add(strings.TrimPrefix(w.url, "https://"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		h := site
+		w.change(func() {
+			if w.wrap != nil {
+				h = w.wrap(site)
+			}
+			if r.URL.Path == "/coveo/token" {
+				w.renewals.Add(1)
+				if w.renew != nil {
+					h = w.renew
+				}
+			}
+		})
+		h.ServeHTTP(rw, r)
+	}), w.organization, w.platform)
+}
+
+// logIn logs alice in, where the site has users.
+func (w *world) logIn(b *tab) {
+	b.t.Helper()
+	if w.logsIn {
+		b.logIn(alice)
+	}
+}
+
+// change changes w while requests may come.
+func (w *world) change(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// await waits for what has no sign on the page.
+func (w *world) await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s; the platform has seen:\n%v", what, w.platform.Requests())
+		}
+	}
+}
+
+// titles are those of the documents that a user may see, and that have the word.
+func titles(user, word string) []string {
+	list := []string{}
+	for _, d := range searchtokentest.DefaultDocuments() {
+		if len(d.Allowed) > 0 && !slices.Contains(d.Allowed, user) {
+			continue
+		}
+		if strings.Contains(strings.ToLower(d.Title+" "+d.Excerpt), word) {
+			list = append(list, d.Title)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
