@@ -29,7 +29,7 @@ import (
 // sheets there, 'self' for example, and add IPX before other front ends.
 //
 // The error says which option is wrong, that f is none of the front ends, or that
-// the page has no Nonce. CSP is safe for concurrent use, if nobody changes the
+// the page has no Nonce, or none in base64. CSP is safe for concurrent use, if nobody changes the
 // Page meanwhile.
 func (p *Page) CSP(policy string, f FrontEnd, options ...string) (string, error) {
 	needs, err := p.needs(f, options)
@@ -71,8 +71,8 @@ func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 	if err != nil || p.noToken() != "" {
 		return nil, err
 	}
-	if p.Nonce == "" {
-		return nil, errors.New("searchtoken: CSP: the page has no nonce: set Route.Nonce")
+	if !nonceValue.MatchString(p.Nonce) {
+		return nil, errors.New("searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce")
 	}
 	nonce := "'nonce-" + p.Nonce + "'"
 	platform, analytics := p.endpoints()
@@ -125,10 +125,15 @@ func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 	}
 }
 
-// origin is a URL without its path.
+var (
+	nonceValue = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
+	sourceHost = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+)
+
+// origin is a URL without its path; 'none' if it could be more than one source.
 func origin(rawURL string) string {
 	u, err := url.Parse(rawURL)
-	if err != nil {
+	if err != nil || !sourceHost.MatchString(u.Host) {
 		return "'none'"
 	}
 	return u.Scheme + "://" + u.Host

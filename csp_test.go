@@ -73,6 +73,8 @@ func TestCSP(t *testing.T) {
 			"; connect-src http://127.0.0.1:1234; frame-src http://127.0.0.1:1234"},
 		{"IPX builder on a stand-in", standIn, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
 			"; connect-src " + cdn + " http://127.0.0.1:1234"},
+		{"an organization that is more", with(func(p *searchtoken.Page) { p.OrganizationID = "acme;script-src" }), "", searchtoken.Headless, nil,
+			"default-src 'none'" + scripts + "; connect-src 'none' 'self'"},
 		{"no token", with(func(p *searchtoken.Page) { p.Token = searchtoken.Token{} }), "img-src 'self'", searchtoken.Headless, nil, "img-src 'self'"},
 
 		// In other policies.
@@ -135,7 +137,9 @@ func TestCSPErrors(t *testing.T) {
 		{"no options", page, searchtoken.IPX, []string{"assets", "https://cdn.example.com"}, `searchtoken: coveoIPX: there is no option "assets"; the options are none`},
 		{"a bad option", page, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
 		{"a bad option, without a page", nil, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
-		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: page.Token}, searchtoken.JSUI, nil, "searchtoken: CSP: the page has no nonce: set Route.Nonce"},
+		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: page.Token}, searchtoken.JSUI, nil, "searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},
+		{"a nonce that is more", &searchtoken.Page{OrganizationID: "acme", Token: page.Token, Nonce: "n'; script-src *"}, searchtoken.JSUI, nil,
+			"searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tt.page.CSP("default-src 'self'", tt.frontEnd, tt.options...)

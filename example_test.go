@@ -193,3 +193,27 @@ func ExampleFuncMap() {
 	fmt.Print(b.String())
 	// Output: <script defer src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget/loader?access_token=a.b.c" nonce="bm9uY2U"></script>
 }
+
+// A handler sets the policy of its site, with what the page needs.
+func ExamplePage_CSP() {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, _ := searchtoken.FromContext(r.Context())
+		csp, err := page.CSP("default-src 'self'", searchtoken.Headless)
+		if err != nil {
+			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Security-Policy", csp)
+	})
+	r := httptest.NewRequest("GET", "/", nil)
+	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, Nonce: "bm9uY2U"}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r.WithContext(searchtoken.NewContext(r.Context(), page)))
+	for directive := range strings.SplitSeq(w.Header().Get("Content-Security-Policy"), "; ") {
+		fmt.Println(directive)
+	}
+	// Output:
+	// default-src 'self'
+	// script-src 'self' 'nonce-bm9uY2U'
+	// connect-src 'self' https://acme.org.coveo.com https://acme.analytics.org.coveo.com
+}

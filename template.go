@@ -75,8 +75,7 @@ const (
 // the option "root", a CSS selector (".CoveoSearchInterface"). "version"
 // (2.10126) and "assets" (https://static.cloud.coveo.com), an origin with the
 // CDN's paths, say where the library comes from. "culture" is a language to load,
-// "fr" for example; "lazy" "true" loads the library in parts, for which a
-// Content-Security-Policy needs 'strict-dynamic'; "integrity" is the library's
+// "fr" for example; "lazy" "true" loads the library in parts; "integrity" is its
 // Subresource Integrity value. Without a CoveoAnalytics element on the page no
 // events are logged, and no search hub is named. The snippet may as well stand at
 // the end of the <body>, where a library that does not come holds up nothing.
@@ -99,6 +98,8 @@ const (
 // calls of the library, and ends after 20 seconds. For a second after it, and until
 // Retry-After where the route says so, further calls get the same token; after a
 // failure they fail for 1 second, doubling to 30.
+//
+// What a Content-Security-Policy has to allow for each of them, Page.CSP says.
 //
 // A nil *Page, or one without a token, renders an HTML comment that says why and
 // no script. Unknown options, bad values and ids end the template's execution

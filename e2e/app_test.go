@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ type app struct {
 	options  []string
 	body     string // HTML
 	config   func(*searchtoken.Config)
+	page     func(*searchtoken.Page)
 }
 
 // The least that a page of each front end has.
@@ -27,7 +29,8 @@ const (
 	<div class="CoveoAnalytics"></div><div class="CoveoSearchbox"></div>
 	<div class="CoveoResultList"><script class="result-template" type="text/html"><span class="CoveoIcon"></span><a class="CoveoResultLink"></a></script></div>
 </div>`
-	atomicBody = `<atomic-search-interface>
+	headlessBody = `<input type="search"><ul></ul>`
+	atomicBody   = `<atomic-search-interface>
 	<atomic-search-box></atomic-search-box>
 	<atomic-result-list><atomic-result-template><template><atomic-result-link></atomic-result-link></template></atomic-result-template></atomic-result-list>
 </atomic-search-interface>`
@@ -60,17 +63,16 @@ func newApp(t *testing.T, a app) *world {
 			t.Error(err)
 		}
 	})
-	const head = `<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Search</title><link rel="icon" href="data:,">`
-	call := "{{" + string(a.frontEnd) + " .Page"
-	for i := range a.options {
-		call += " (index .Options " + string(rune('0'+i)) + ")"
-	}
-	text := head + call + "}}</head><body><main>" + a.body + "</main></body></html>"
-	page := template.Must(template.New("page").Funcs(searchtoken.FuncMap()).Parse(text))
+	page := template.Must(template.Must(parseSnippet(string(a.frontEnd), len(a.options)).Clone()).New("page").Parse(
+		`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Search</title><link rel="icon" href="data:,">{{template "snippet" .}}</head>` +
+			`<body><main>` + a.body + `</main></body></html>`))
 	mux := http.NewServeMux()
 	mux.Handle("/coveo/token", m.RenewHandler())
 	mux.Handle("/", m.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		p, _ := searchtoken.FromContext(r.Context())
+		if a.page != nil {
+			a.page(p)
+		}
 		policy := basePolicy
 		if r.URL.Path == "/" {
 			if policy, err = p.CSP(policy, a.frontEnd, a.options...); err != nil {
@@ -90,6 +92,15 @@ func newApp(t *testing.T, a app) *world {
 		mux.ServeHTTP(rw, r)
 	}))
 	return w
+}
+
+// parseSnippet is the template of a helper's call, with n options.
+func parseSnippet(helper string, n int) *template.Template {
+	call := helper + " .Page"
+	for i := range n {
+		call += fmt.Sprintf(" (index .Options %d)", i)
+	}
+	return template.Must(template.New("snippet").Funcs(searchtoken.FuncMap()).Parse("{{" + call + "}}"))
 }
 
 // basePolicy allows an icon without a file, and nothing else.

@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	browserlog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -145,6 +145,7 @@ func (b *tab) listen(event any) {
 	default:
 		return
 	}
+	message, _, _ = strings.Cut(message, "\n") // what follows is a stack
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.console = append(b.console, message)
@@ -188,10 +189,28 @@ func (b *tab) open(path string) {
 func (b *tab) logIn(user string) {
 	b.t.Helper()
 	b.open("/")
-	b.do(
-		chromedp.Click(chromedp.CSS(`button[value="`+user+`"]`)),
-		chromedp.WaitVisible(chromedp.CSS(`form[action="/logout"]`)),
-	)
+	b.click(`button[value="` + user + `"]`)
+	b.see(`form[action="/logout"]`)
+}
+
+// see waits for an element. chromedp's own actions lose sight of the document
+// where a page goes through its history.
+func (b *tab) see(selector string) {
+	b.t.Helper()
+	waitFor(b, true, fmt.Sprintf("Boolean(document.querySelector(%q))", selector))
+}
+
+// click clicks on an element.
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.see(selector)
+	b.later(fmt.Sprintf("document.querySelector(%q).click()", selector))
+}
+
+// later evaluates what may navigate, which would cost the answer.
+func (b *tab) later(expression string) {
+	b.t.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void]("setTimeout(() => { " + expression + " }, 0)"))
 }
 
 // eval evaluates an expression, and waits for it if it is a Promise.
@@ -236,10 +255,27 @@ func waitFor[T any](b *tab, want T, expression string) {
 // search types a word into the search box of whichever front end, and Enter.
 func (b *tab) search(word string) {
 	b.t.Helper()
+	const box = `e2e.find(".CoveoSearchbox input, textarea[part=textarea], input[type=search]")`
+	waitFor(b, true, "Boolean("+box+")")
 	b.do(
-		chromedp.Evaluate[chromedp.Void](`(function (box) { box.focus(); box.select(); })(e2e.find(".CoveoSearchbox input, textarea[part=textarea], main input[type=search]"))`),
-		chromedp.KeyEvent(word+kb.Enter),
+		chromedp.Evaluate[chromedp.Void]("(function (box) { box.focus(); box.select(); })("+box+")"),
+		chromedp.KeyEvent(word),
+		press("Enter", 13, "\r"),
 	)
+}
+
+// press presses a key as a keyboard does: what the page does not want has no
+// effect. text is what the key would write.
+func press(key string, code int64, text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		event := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: key, Code: key, WindowsVirtualKeyCode: code, Text: text}
+		if _, err := cdp.Call(ctx, target, input.DispatchKeyEvent, event); err != nil {
+			return err
+		}
+		event.Type, event.Text = input.DispatchKeyEventTypeKeyUp, ""
+		_, err := cdp.Call(ctx, target, input.DispatchKeyEvent, event)
+		return err
+	})
 }
 
 // clickFirstResult opens the first document as a visitor does who wants it in a

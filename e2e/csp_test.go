@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -137,10 +136,9 @@ func violations(t *testing.T, test policyTest, change func(policy string) string
 	w.wrap = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == test.frontEnd.path {
-				rw = &policyWriter{rw, sync.OnceFunc(func() {
-					h := rw.Header()
+				rw = &headerWriter{rw, func(h http.Header) {
 					h.Set("Content-Security-Policy", change(h.Get("Content-Security-Policy")))
-				})}
+				}}
 			}
 			next.ServeHTTP(rw, r)
 		})
@@ -172,20 +170,4 @@ func violations(t *testing.T, test policyTest, change func(policy string) string
 	}
 	b.do(chromedp.Sleep(500 * time.Millisecond)) // for images and events, which nothing waits for
 	return b.said("error: violation: ")
-}
-
-// policyWriter changes the policy before the header is sent.
-type policyWriter struct {
-	http.ResponseWriter
-	change func()
-}
-
-func (w *policyWriter) WriteHeader(status int) {
-	w.change()
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *policyWriter) Write(b []byte) (int, error) {
-	w.change()
-	return w.ResponseWriter.Write(b)
 }

@@ -33,6 +33,43 @@
     return Array.from(inner.childNodes, text).join('');
   }
 
+  function hasText(element) {
+    return element.checkVisibility({opacityProperty: true, visibilityProperty: true}) && element.getBoundingClientRect().width > 1 &&
+      Array.from(element.childNodes).some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  }
+
+  function rgba(value) {
+    const canvas = rgba.context || (rgba.context = document.createElement('canvas').getContext('2d'));
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = value;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  }
+
+  function color(element) {
+    return rgba(getComputedStyle(element).color);
+  }
+
+  // The first ground that is not transparent, of the element or of what it is in.
+  function background(element) {
+    for (let e = element; e; e = e.assignedSlot || e.parentElement || (e.getRootNode().host)) {
+      const found = rgba(getComputedStyle(e).backgroundColor);
+      if (found[3] > 127) {
+        return found;
+      }
+    }
+    return rgba('white');
+  }
+
+  // As WCAG 2 defines it.
+  function luminance([r, g, b]) {
+    const [x, y, z] = [r, g, b].map(function (value) {
+      const c = value / 255;
+      return c <= 0.04045 ? c / 12.92 : Math.pow((c + 0.055) / 1.055, 2.4);
+    });
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  }
+
   window.e2e = {
     // The first element that matches, wherever it is.
     find(selector) {
@@ -50,8 +87,23 @@
     },
     // What tells the visitor that a search failed.
     problem() {
-      return find('.CoveoErrorReport, atomic-query-error, .status', document).map(text)
-        .filter((words) => /error|wrong|not available|try again/i.test(words)).join(' ').trim();
+      return find('.CoveoErrorReport, atomic-query-error, .status, #status', document).map(text)
+        .filter((words) => /error|wrong|not available|again/i.test(words)).join(' ').trim();
+    },
+    // What has the focus, in shadow trees too.
+    focused() {
+      let element = document.activeElement;
+      while (element.shadowRoot && element.shadowRoot.activeElement) {
+        element = element.shadowRoot.activeElement;
+      }
+      return element;
+    },
+    // The least contrast of all texts that are on the page.
+    contrast() {
+      return Math.min(...find('body *', document).filter(hasText).map(function (element) {
+        const [a, b] = [luminance(color(element)), luminance(background(element))];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      }));
     },
     layoutShift() {
       return shift;

@@ -141,3 +141,24 @@ func titles(user, word string) []string {
 	slices.Sort(list)
 	return list
 }
+
+// headerWriter changes the header before it is sent.
+type headerWriter struct {
+	http.ResponseWriter
+	change func(http.Header)
+}
+
+func (w *headerWriter) WriteHeader(status int) {
+	if w.change != nil {
+		w.change(w.Header())
+		w.change = nil
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *headerWriter) Write(b []byte) (int, error) {
+	if w.change != nil {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(b)
+}
