@@ -13,40 +13,70 @@ import (
 
 // TestRenewal lets the token expire while the page is open. The query is repeated
 // with another token, and the visitor sees nothing but the results, however many
-// requests were refused at once.
+// requests are refused at once or one after the other.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
-		t.Run(path, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, nil)
-			b := openTab(t, w.url)
-			b.logIn(alice)
-			b.open(path)
-			waitFor(b, titles(alice, ""), "e2e.titles()")
+	for _, f := range frontEnds[:3] {
+		for name, delay := range map[string]time.Duration{"one by one": 0, "at once": 500 * time.Millisecond} {
+			t.Run(string(f.name)+", "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, nil)
+				b := openTab(t, w.url)
+				b.logIn(alice)
+				b.open(f.path)
+				waitFor(b, titles(alice, ""), "e2e.titles()")
 
-			w.platform.RejectAll()
-			w.platform.ResetRequests()
-			b.search("office")
-			waitFor(b, titles(alice, "office"), "e2e.titles()")
-			b.screenshot("renewed " + path[1:])
-			if got := w.renewals.Load(); got != 1 {
-				t.Errorf("%d requests to the renewal route, want 1", got)
-			}
-			if got := w.platform.Count(searchtokentest.KindToken); got != 1 {
-				t.Errorf("%d tokens, want 1", got)
-			}
-			refused := 0
-			for _, r := range w.platform.Requests(searchtokentest.KindSearch, searchtokentest.KindSuggest) {
-				if r.Status == 419 {
-					refused++
+				w.platform.RejectAll()
+				w.platform.ResetRequests()
+				for _, kind := range []searchtokentest.Kind{searchtokentest.KindSuggest, searchtokentest.KindSearch} {
+					w.platform.Inject(searchtokentest.Fault{Kind: kind, Delay: delay})
 				}
-			}
-			t.Logf("%d requests were refused", refused)
-			if problem := eval[string](b, "e2e.problem()"); problem != "" {
-				t.Errorf("the visitor sees: %s", problem)
-			}
-		})
+				b.search("office")
+				if f.name == searchtoken.Atomic && delay > 0 {
+					// Atomic 3.41 takes five refusals at once for a loop, and may fail
+					// the query with it. It renews ahead of an expiry: only a token
+					// that is void earlier comes to this.
+					w.await(t, "refusals", func() bool {
+						queries := w.platform.Requests(searchtokentest.KindSearch)
+						return len(queries) > 0 && queries[0].Status == 419 && w.renewals.Load() > 0
+					})
+					b.search("office")
+				}
+				waitFor(b, titles(alice, "office"), "e2e.titles()")
+				b.screenshot("renewed, " + string(f.name))
+				if got := w.renewals.Load(); got != 1 {
+					t.Errorf("%d requests to the renewal route, want 1", got)
+				}
+				if got := w.platform.Count(searchtokentest.KindToken); got != 1 {
+					t.Errorf("%d tokens, want 1", got)
+				}
+				if problem := eval[string](b, "e2e.problem()"); problem != "" {
+					t.Errorf("the visitor sees: %s", problem)
+				}
+				w.await(t, "an event with the other token", func() bool {
+					events := w.platform.Requests(searchtokentest.KindAnalytics)
+					return len(events) > 0 && events[len(events)-1].Status == 200
+				})
+			})
+		}
+	}
+}
+
+// TestParallelRenewals calls what the libraries call.
+func TestParallelRenewals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := openTab(t, w.url)
+	b.logIn(alice)
+	b.open("/headless")
+	waitFor(b, titles(alice, ""), "e2e.titles()")
+	w.platform.RejectAll()
+	const renewals = `Promise.all(Array.from({length: 20}, () => coveoEngineConfiguration.renewAccessToken())).then((tokens) => new Set(tokens).size)`
+	if got := eval[int](b, renewals); got != 1 {
+		t.Errorf("%d tokens, want 1", got)
+	}
+	if got := w.renewals.Load(); got != 1 {
+		t.Errorf("%d requests to the renewal route, want 1", got)
 	}
 }
 
@@ -82,11 +112,11 @@ func TestRenewalFails(t *testing.T) {
 		{"the route hangs", func(w *world) {
 			w.renew = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		}, "was not renewed at /coveo/token TimeoutError"},
-		{"tokens are void", func(w *world) { w.platform.RejectNew() }, "that was renewed at /coveo/token is rejected as well"},
+		{"tokens are void", func(w *world) { w.platform.RejectNew() }, "that was renewed at /coveo/token seems to be rejected as well"},
 		{"tokens are void and slow", func(w *world) {
 			w.platform.RejectNew()
 			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 700 * time.Millisecond})
-		}, "that was renewed at /coveo/token is rejected as well"},
+		}, "that was renewed at /coveo/token seems to be rejected as well"},
 	}
 	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
 		for _, failure := range failures {
