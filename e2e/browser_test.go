@@ -74,7 +74,7 @@ func run(m *testing.M) (err error) {
 	defer stop()
 	// Pages wait for more than they work.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		return err
 	}
 	if err := chromedp.Do(chromium); err != nil {
@@ -252,16 +252,28 @@ func waitFor[T any](b *tab, want T, expression string) {
 	b.fail(expression + " (-want +got):\n" + diff)
 }
 
-// search types a word into the search box of whichever front end, and Enter.
+// search pastes a word into the search box of whichever front end, and presses
+// Enter.
 func (b *tab) search(word string) {
+	b.t.Helper()
+	b.enter(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, input.InsertText, input.InsertTextParams{Text: word})
+		return err
+	}))
+}
+
+// searchByKeys types the word, and makes the front end suggest queries for each
+// letter of it.
+func (b *tab) searchByKeys(word string) {
+	b.t.Helper()
+	b.enter(chromedp.KeyEvent(word))
+}
+
+func (b *tab) enter(word chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	const box = `e2e.find(".CoveoSearchbox input, textarea[part=textarea], input[type=search]")`
 	waitFor(b, true, "Boolean("+box+")")
-	b.do(
-		chromedp.Evaluate[chromedp.Void]("(function (box) { box.focus(); box.select(); })("+box+")"),
-		chromedp.KeyEvent(word),
-		press("Enter", 13, "\r"),
-	)
+	b.do(chromedp.Evaluate[chromedp.Void]("(function (box) { box.focus(); box.select(); })("+box+")"), word, press("Enter", 13, "\r"))
 }
 
 // press presses a key as a keyboard does: what the page does not want has no

@@ -6,10 +6,14 @@
   });
 
   let shift = 0;
+  const shifted = [];
   new PerformanceObserver(function (list) {
     for (const entry of list.getEntries()) {
       if (!entry.hadRecentInput) {
         shift += entry.value;
+        for (const {node, previousRect, currentRect} of entry.sources) {
+          shifted.push(`${node ? node.nodeName : '?'} from ${previousRect.y} to ${currentRect.y} at ${Math.round(entry.startTime)} ms`);
+        }
       }
     }
   }).observe({type: 'layout-shift', buffered: true});
@@ -107,6 +111,9 @@
     },
     layoutShift() {
       return shift;
+    },
+    shifted() {
+      return shifted.join('; ');
     }
   };
 })();
