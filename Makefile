@@ -9,7 +9,7 @@ APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 # Formatting and static checks of all modules, then all their tests.
 test: deps fmt vet e2e/cdn
-	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on ./...) || exit 1; done
+	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
 
 fmt:
 	@files="$$(find . -name node_modules -prune -o -name '*.go' -print | xargs gofmt -l)"; test -z "$$files" || { echo "gofmt -w these files:"; echo "$$files"; exit 1; }

@@ -28,13 +28,23 @@ import (
 // nonces and hashes in style-src. Name the origins of the application's own style
 // sheets there, 'self' for example, and add IPX before other front ends.
 //
-// The error says which option is wrong, that f is none of the front ends, or that
-// the page has no Nonce, or none in base64. CSP is safe for concurrent use, if nobody changes the
+// What the application adds is its own: 'unsafe-eval' for JSUI's templates of type
+// text/underscore, img-src for pictures in results and data: for those of JSUI's
+// date picker. JSUI is known in its default version: older ones have fonts from
+// elsewhere. None of them bears require-trusted-types-for.
+//
+// The error says which option or URL is wrong, that f is none of the front ends, or
+// that the page has no Nonce, or none in base64. CSP is safe for concurrent use, if nobody changes the
 // Page meanwhile.
 func (p *Page) CSP(policy string, f FrontEnd, options ...string) (string, error) {
 	needs, err := p.needs(f, options)
 	if err != nil {
 		return "", err
+	}
+	for _, need := range needs {
+		if err := need.check(); err != nil {
+			return "", err
+		}
 	}
 	if strings.TrimSpace(policy) == "" {
 		policy = "default-src 'none'"
@@ -81,6 +91,9 @@ func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 		connect = append(connect, "'self'")
 	}
 	scripts := need{"script-src", []string{nonce}, o["assets"]}
+	if o["build"] == "false" {
+		scripts.noNonce = ""
+	}
 	styles := need{"style-src", []string{nonce}, o["assets"]}
 	switch f {
 	case JSUI:
@@ -127,16 +140,28 @@ func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 
 var (
 	nonceValue = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
-	sourceHost = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+	// originOrPath is a source that is no keyword. A policy cannot name IPv6
+	// addresses.
+	originOrPath = regexp.MustCompile(`^https?://[A-Za-z0-9._-]+(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$`)
 )
 
-// origin is a URL without its path; 'none' if it could be more than one source.
+// origin is a URL without its path.
 func origin(rawURL string) string {
 	u, err := url.Parse(rawURL)
-	if err != nil || !sourceHost.MatchString(u.Host) {
-		return "'none'"
+	if err != nil {
+		return rawURL // which check refuses
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// check returns an error if a source is none, or more than one.
+func (n need) check() error {
+	for _, source := range append([]string{n.noNonce}, n.sources...) {
+		if source != "" && source[0] != '\'' && !originOrPath.MatchString(source) {
+			return fmt.Errorf("searchtoken: CSP: %q cannot stand in a policy: its host must be a name or an IPv4 address", truncate(source))
+		}
+	}
+	return nil
 }
 
 // coveoHost is the platform's general host, of one region or environment.
@@ -162,7 +187,9 @@ type directive struct {
 func parsePolicy(policy string) directives {
 	var d directives
 	for text := range strings.SplitSeq(policy, ";") {
-		if fields := strings.Fields(text); len(fields) > 0 {
+		// Browsers know ASCII white space only.
+		fields := strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(" \t\n\f\r", c) })
+		if len(fields) > 0 {
 			d = append(d, directive{strings.ToLower(fields[0]), fields[1:]})
 		}
 	}
@@ -191,12 +218,11 @@ func (d directives) index(name string) int {
 // allow adds what n needs.
 func (d *directives) allow(n need) {
 	// Where it is there, the directive for elements is the one that counts.
-	if at := d.index(n.directive + "-elem"); at >= 0 {
-		(*d)[at].sources = n.widen((*d)[at].sources)
-	}
-	if at := d.index(n.directive); at >= 0 {
-		(*d)[at].sources = n.widen((*d)[at].sources)
-		return
+	for _, name := range []string{n.directive + "-elem", n.directive} {
+		if at := d.index(name); at >= 0 {
+			(*d)[at].sources = n.widen((*d)[at].sources)
+			return
+		}
 	}
 	instead, ok := standIns[n.directive]
 	if !ok {
@@ -221,23 +247,30 @@ func (d *directives) allow(n need) {
 // widen returns a copy of sources with those of n.
 func (n need) widen(sources []string) []string {
 	widened := slices.DeleteFunc(slices.Clone(sources), func(s string) bool { return strings.EqualFold(s, "'none'") })
-	inline := slices.Contains(widened, unsafeInline) && !slices.ContainsFunc(widened, endsUnsafeInline)
+	inline := contains(widened, unsafeInline) && !slices.ContainsFunc(widened, n.endsUnsafeInline)
 	for _, source := range n.sources {
 		switch {
 		case source == unsafeInline:
-			widened = slices.DeleteFunc(widened, endsUnsafeInline)
-		case inline && endsUnsafeInline(source):
+			widened = slices.DeleteFunc(widened, n.endsUnsafeInline)
+		case inline && n.endsUnsafeInline(source):
 			source = n.noNonce
 		}
-		if !slices.Contains(widened, source) {
+		if source != "" && !contains(widened, source) {
 			widened = append(widened, source)
 		}
 	}
 	return widened
 }
 
+// contains ignores case, as browsers do, except in nonces.
+func contains(sources []string, source string) bool {
+	return slices.ContainsFunc(sources, func(s string) bool {
+		return s == source || strings.EqualFold(s, source) && !strings.HasPrefix(source, "'nonce-")
+	})
+}
+
 // endsUnsafeInline reports whether 'unsafe-inline' means nothing beside source.
-func endsUnsafeInline(source string) bool {
+func (n need) endsUnsafeInline(source string) bool {
 	source = strings.ToLower(source)
-	return source == "'strict-dynamic'" || strings.HasPrefix(source, "'nonce-") || strings.HasPrefix(source, "'sha")
+	return source == "'strict-dynamic'" && n.directive == "script-src" || strings.HasPrefix(source, "'nonce-") || strings.HasPrefix(source, "'sha")
 }

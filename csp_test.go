@@ -73,8 +73,8 @@ func TestCSP(t *testing.T) {
 			"; connect-src http://127.0.0.1:1234; frame-src http://127.0.0.1:1234"},
 		{"IPX builder on a stand-in", standIn, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
 			"; connect-src " + cdn + " http://127.0.0.1:1234"},
-		{"an organization that is more", with(func(p *searchtoken.Page) { p.OrganizationID = "acme;script-src" }), "", searchtoken.Headless, nil,
-			"default-src 'none'" + scripts + "; connect-src 'none' 'self'"},
+		{"hosts with underscores", with(func(p *searchtoken.Page) { p.PlatformURL = "https://my_proxy.example.com:8443/coveo" }), "", searchtoken.Headless, nil,
+			"default-src 'none'" + scripts + "; connect-src https://my_proxy.example.com:8443 " + events + " 'self'"},
 		{"no token", with(func(p *searchtoken.Page) { p.Token = searchtoken.Token{} }), "img-src 'self'", searchtoken.Headless, nil, "img-src 'self'"},
 
 		// In other policies.
@@ -91,8 +91,17 @@ func TestCSP(t *testing.T) {
 		{"the first of two directives counts", page, "connect-src 'self'; connect-src 'none'", searchtoken.Headless, nil,
 			"connect-src 'self' " + search + " " + events + "; connect-src 'none'"},
 		{"directives for elements", page, "default-src 'self'; script-src 'none'; script-src-elem 'self'; style-src-elem 'self'; connect-src *; img-src *; font-src *", searchtoken.JSUI, nil,
-			"default-src 'self'; script-src 'nonce-bm9uY2U+'; script-src-elem 'self' 'nonce-bm9uY2U+'; style-src-elem 'self' 'nonce-bm9uY2U+'; connect-src * " + search + " " + events +
-				" 'self'; img-src * " + cdn + "; font-src * " + cdn + " https://staticdev.cloud.coveo.com; style-src 'self' 'nonce-bm9uY2U+'; style-src-attr 'unsafe-inline'"},
+			"default-src 'self'; script-src 'none'; script-src-elem 'self' 'nonce-bm9uY2U+'; style-src-elem 'self' 'nonce-bm9uY2U+'; connect-src * " + search + " " + events +
+				" 'self'; img-src * " + cdn + "; font-src * " + cdn + " https://staticdev.cloud.coveo.com; style-src-attr 'unsafe-inline'"},
+		{"style elements only", page, "style-src 'self' 'unsafe-hashes' 'sha256-QUJD'; style-src-elem 'self' 'nonce-x'", searchtoken.IPX, nil,
+			"style-src 'self' 'unsafe-hashes' 'sha256-QUJD'; style-src-elem 'self' 'unsafe-inline'"},
+		{"keywords in any case", page, "script-src 'Unsafe-Inline'; style-src 'SELF'; connect-src 'SELF'", searchtoken.Headless, nil,
+			"script-src 'Unsafe-Inline' " + cdn + "; style-src 'SELF'; connect-src 'SELF' " + search + " " + events},
+		{"what is bundled", page, "script-src 'self' 'unsafe-inline'; connect-src *", searchtoken.Headless, []string{"build", "false"},
+			"script-src 'self' 'unsafe-inline'; connect-src * " + search + " " + events + " 'self'"},
+		{"'strict-dynamic' in style-src means nothing", page, "style-src 'strict-dynamic' 'unsafe-inline'", searchtoken.Atomic, nil,
+			"style-src 'strict-dynamic' 'unsafe-inline' " + cdn},
+		{"no other white space", page, "connect-src 'self'\v'none'", searchtoken.Headless, nil, "connect-src 'self'\v'none' " + search + " " + events + " 'self'"},
 		{"'unsafe-inline' in force", page, "script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'", searchtoken.Atomic, nil,
 			"script-src 'self' 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline' " + cdn + "; connect-src 'self' " + search + " " + events + " " + cdn},
 		{"'unsafe-inline' for old browsers", page, "script-src 'unsafe-inline' 'nonce-bm9uY2U+'; connect-src 'self'", searchtoken.Headless, nil,
@@ -137,6 +146,10 @@ func TestCSPErrors(t *testing.T) {
 		{"no options", page, searchtoken.IPX, []string{"assets", "https://cdn.example.com"}, `searchtoken: coveoIPX: there is no option "assets"; the options are none`},
 		{"a bad option", page, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
 		{"a bad option, without a page", nil, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
+		{"an organization that is more", &searchtoken.Page{OrganizationID: "acme;script-src", Token: page.Token, Nonce: "n"}, searchtoken.Headless, nil,
+			`searchtoken: CSP: "https://acme;script-src.org.coveo.com" cannot stand in a policy: its host must be a name or an IPv4 address`},
+		{"an IPv6 address", &searchtoken.Page{OrganizationID: "acme", PlatformURL: "http://[::1]:9", Token: page.Token, Nonce: "n"}, searchtoken.Headless, nil,
+			`searchtoken: CSP: "http://[::1]:9" cannot stand in a policy: its host must be a name or an IPv4 address`},
 		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: page.Token}, searchtoken.JSUI, nil, "searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},
 		{"a nonce that is more", &searchtoken.Page{OrganizationID: "acme", Token: page.Token, Nonce: "n'; script-src *"}, searchtoken.JSUI, nil,
 			"searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},

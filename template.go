@@ -58,11 +58,11 @@ type FrontEnd string
 
 // The front ends that FuncMap has a function for.
 const (
-	JSUI       FrontEnd = "coveoJSUI"
-	Atomic     FrontEnd = "coveoAtomic"
-	Headless   FrontEnd = "coveoHeadless"
-	IPX        FrontEnd = "coveoIPX"
-	IPXBuilder FrontEnd = "coveoIPXBuilder"
+	JSUI       FrontEnd = "coveoJSUI"       // the JavaScript Search Framework
+	Atomic     FrontEnd = "coveoAtomic"     // Atomic, web components
+	Headless   FrontEnd = "coveoHeadless"   // Headless, without a user interface
+	IPX        FrontEnd = "coveoIPX"        // a classic In-Product Experience
+	IPXBuilder FrontEnd = "coveoIPXBuilder" // one of the IPX builder
 )
 
 // FuncMap returns the template functions that render what belongs into the
@@ -97,7 +97,9 @@ const (
 // Where the page renews its token (RenewURL), one request does it for all parallel
 // calls of the library, and ends after 20 seconds. For a second after it, and until
 // Retry-After where the route says so, further calls get the same token; after a
-// failure they fail for 1 second, doubling to 30.
+// failure they fail for 1 second, doubling to 30. From the fifth of them on, they
+// wait for up to 4 seconds each. Atomic 3.41 gives up a query that is the fifth to be
+// refused at once: the next one works.
 //
 // What a Content-Security-Policy has to allow for each of them, Page.CSP says.
 //

@@ -31,8 +31,12 @@ func TestRenewal(t *testing.T) {
 				for _, kind := range []searchtokentest.Kind{searchtokentest.KindSuggest, searchtokentest.KindSearch} {
 					w.platform.Inject(searchtokentest.Fault{Kind: kind, Delay: delay})
 				}
-				b.searchByKeys("office")
-				if f.name == searchtoken.Atomic {
+				if delay == 0 {
+					b.search("office")
+				} else {
+					b.searchByKeys("office")
+				}
+				if f.name == searchtoken.Atomic && delay > 0 {
 					// Atomic 3.41 takes five refusals at once for a loop, and may fail
 					// the query with it. It renews ahead of an expiry: only a token
 					// that is void earlier comes to this.
@@ -88,7 +92,7 @@ func TestRenewalFails(t *testing.T) {
 	const (
 		duration    = 30 * time.Second
 		maxRenewals = 8
-		maxQueries  = 60
+		maxQueries  = 40
 	)
 	nobody, err := searchtoken.New(searchtoken.Config{
 		OrganizationID: "acme",
@@ -113,6 +117,14 @@ func TestRenewalFails(t *testing.T) {
 			w.renew = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		}, "was not renewed at /coveo/token TimeoutError"},
 		{"tokens are void", func(w *world) { w.platform.RejectNew() }, "that was renewed at /coveo/token seems to be rejected as well"},
+		{"the session has ended, and queries are slow", func(w *world) {
+			w.renew = nobody.RenewHandler()
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSearch, Delay: 600 * time.Millisecond})
+		}, "was not renewed at /coveo/token Error: HTTP status 401"},
+		{"tokens are void, and queries are slow", func(w *world) {
+			w.platform.RejectNew()
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSearch, Delay: 600 * time.Millisecond})
+		}, "that was renewed at /coveo/token seems to be rejected as well"},
 		{"tokens are void and slow", func(w *world) {
 			w.platform.RejectNew()
 			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 700 * time.Millisecond})
