@@ -36,10 +36,7 @@ func TestBackAndForward(t *testing.T) {
 		t.Run(string(f.name), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
-			b := openTab(t, w.url)
-			b.logIn(alice)
-			b.open(f.path)
-			waitFor(b, titles(alice, ""), "e2e.titles()")
+			b := w.visit(t, f.path)
 			b.search("office")
 			waitFor(b, titles(alice, "office"), "e2e.titles()")
 			away(b)
@@ -75,10 +72,7 @@ func TestRestoredPage(t *testing.T) {
 					next.ServeHTTP(&headerWriter{rw, func(h http.Header) { h.Set("Cache-Control", "private, max-age=0") }}, r)
 				})
 			}
-			b := openTab(t, w.url)
-			b.logIn(alice)
-			b.open(f.path)
-			waitFor(b, titles(alice, ""), "e2e.titles()")
+			b := w.visit(t, f.path)
 			b.do(chromedp.Evaluate[chromedp.Void](`addEventListener("pageshow", (event) => { window.restored = event.persisted; })`))
 			away(b)
 			w.platform.RejectAll()

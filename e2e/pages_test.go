@@ -94,10 +94,7 @@ func TestKeyboard(t *testing.T) {
 		t.Run(path[1:], func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
-			b := openTab(t, w.url)
-			b.logIn(alice)
-			b.open(path)
-			waitFor(b, titles(alice, ""), "e2e.titles()")
+			b := w.visit(t, path)
 
 			tab := press("Tab", 9, "")
 			b.do(tab)

@@ -21,10 +21,7 @@ func TestRenewal(t *testing.T) {
 			t.Run(string(f.name)+", "+name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, nil)
-				b := openTab(t, w.url)
-				b.logIn(alice)
-				b.open(f.path)
-				waitFor(b, titles(alice, ""), "e2e.titles()")
+				b := w.visit(t, f.path)
 
 				w.platform.RejectAll()
 				w.platform.ResetRequests()
@@ -70,10 +67,7 @@ func TestRenewal(t *testing.T) {
 func TestParallelRenewals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	b := openTab(t, w.url)
-	b.logIn(alice)
-	b.open("/headless")
-	waitFor(b, titles(alice, ""), "e2e.titles()")
+	b := w.visit(t, "/headless")
 	w.platform.RejectAll()
 	const renewals = `Promise.all(Array.from({length: 20}, () => coveoEngineConfiguration.renewAccessToken())).then((tokens) => new Set(tokens).size)`
 	if got := eval[int](b, renewals); got != 1 {
@@ -135,10 +129,7 @@ func TestRenewalFails(t *testing.T) {
 			t.Run(path[1:]+", "+failure.name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, nil)
-				b := openTab(t, w.url)
-				b.logIn(alice)
-				b.open(path)
-				waitFor(b, titles(alice, ""), "e2e.titles()")
+				b := w.visit(t, path)
 
 				w.platform.RejectAll()
 				w.platform.ResetRequests()

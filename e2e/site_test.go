@@ -110,6 +110,16 @@ func (w *world) logIn(b *tab) {
 	}
 }
 
+// visit opens a page for alice, who sees all that is hers.
+func (w *world) visit(t *testing.T, path string) *tab {
+	t.Helper()
+	b := openTab(t, w.url)
+	b.logIn(alice)
+	b.open(path)
+	waitFor(b, titles(alice, ""), "e2e.titles()")
+	return b
+}
+
 // change changes w while requests may come.
 func (w *world) change(change func()) {
 	w.mu.Lock()
