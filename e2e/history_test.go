@@ -114,6 +114,7 @@ func TestOvernight(t *testing.T) {
 			waitFor(search, true, `e2e.problem() !== ""`)
 			b.screenshot("overnight " + string(f.name))
 			search = f.open(b)
+			waitFor(search, titles(alice, ""), "e2e.titles()")
 			search.search("office")
 		}
 		waitFor(search, titles(alice, "office"), "e2e.titles()")
