@@ -34,8 +34,8 @@ import (
 // elsewhere. None of them bears require-trusted-types-for.
 //
 // The error says which option or URL is wrong, that f is none of the front ends, or
-// that the page has no Nonce, or none in base64. CSP is safe for concurrent use, if nobody changes the
-// Page meanwhile.
+// that the page has no Nonce, or none in base64. CSP is safe for concurrent use, if
+// nobody changes the Page meanwhile.
 func (p *Page) CSP(policy string, f FrontEnd, options ...string) (string, error) {
 	needs, err := p.needs(f, options)
 	if err != nil {
@@ -71,8 +71,8 @@ type need struct {
 
 const unsafeInline = "'unsafe-inline'"
 
-// needs are what the tests in e2e have shown to be needed, front end by front
-// end: to take one source away breaks the page.
+// needs are what the tests in e2e have shown to be needed, front end by front end:
+// without any one of the sources something of the page is blocked.
 func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 	if _, ok := optionDefaults[f]; !ok {
 		return nil, fmt.Errorf("searchtoken: CSP: there is no front end %q", truncate(string(f)))
