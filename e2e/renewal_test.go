@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[:3] {
-		for name, delay := range map[string]time.Duration{"one by one": 0, "at once": 500 * time.Millisecond} {
+		for name, atOnce := range map[string]bool{"one by one": false, "at once": true} {
 			t.Run(string(f.name)+", "+name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, nil)
@@ -25,22 +26,17 @@ func TestRenewal(t *testing.T) {
 
 				w.platform.RejectAll()
 				w.platform.ResetRequests()
-				for _, kind := range []searchtokentest.Kind{searchtokentest.KindSuggest, searchtokentest.KindSearch} {
-					w.platform.Inject(searchtokentest.Fault{Kind: kind, Delay: delay})
-				}
-				if delay == 0 {
-					b.search("office")
-				} else {
+				if atOnce {
+					w.change(func() { w.wrap = w.renewAfterRefusals })
 					b.searchByKeys("office")
+				} else {
+					b.search("office")
 				}
-				if f.name == searchtoken.Atomic && delay > 0 {
+				if f.name == searchtoken.Atomic && atOnce {
 					// Atomic 3.41 takes five refusals at once for a loop, and may fail
 					// the query with it. It renews ahead of an expiry: only a token
 					// that is void earlier comes to this.
-					w.await(t, "an answer", func() bool {
-						queries := w.platform.Requests(searchtokentest.KindSearch)
-						return len(queries) > 0 && queries[0].Status != 0 && w.renewals.Load() > 0
-					})
+					w.await(t, "a token", func() bool { return w.platform.Count(searchtokentest.KindToken) > 0 })
 					b.search("office")
 				}
 				waitFor(b, titles(alice, "office"), "e2e.titles()")
@@ -60,6 +56,45 @@ func TestRenewal(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// renewAfterRefusals holds renewals back until the platform has answered whatever
+// the page has asked, its search included, with the token that is void.
+func (w *world) renewAfterRefusals(site http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		for r.URL.Path == "/coveo/token" && r.Context().Err() == nil {
+			open := func(r searchtokentest.Request) bool { return r.Status == 0 }
+			queries := w.platform.Requests(searchtokentest.KindSuggest, searchtokentest.KindSearch)
+			if w.platform.Count(searchtokentest.KindSearch) > 0 && !slices.ContainsFunc(queries, open) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		site.ServeHTTP(rw, r)
+	})
+}
+
+// TestLateRefusals has suggestions refused long after the search was renewed. JSUI
+// asks for them again with the token that it has by then.
+func TestLateRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.visit(t, "/jsui")
+	w.platform.RejectAll()
+	w.platform.ResetRequests()
+	w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSuggest, Delay: 3 * time.Second})
+	b.searchByKeys("office")
+	waitFor(b, titles(alice, "office"), "e2e.titles()")
+	w.platform.ClearFaults()
+	w.await(t, "the suggestions", func() bool {
+		suggestions := w.platform.Requests(searchtokentest.KindSuggest)
+		refused := func(r searchtokentest.Request) bool { return r.Status == 419 }
+		given := func(r searchtokentest.Request) bool { return r.Status == 200 }
+		return slices.ContainsFunc(suggestions, refused) && slices.ContainsFunc(suggestions, given)
+	})
+	if got := w.renewals.Load(); got != 1 {
+		t.Errorf("%d requests to the renewal route, want 1", got)
 	}
 }
 
