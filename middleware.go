@@ -121,6 +121,11 @@ type Config struct {
 	// HTTPClient makes the calls for tokens. Default: a client with a time-out
 	// of 10 seconds that honours HTTPS_PROXY. See ClientConfig.
 	HTTPClient *http.Client
+	// MaxInFlight is how many calls for tokens are under way at a time, at most.
+	// Requests beyond that wait for their turn, each within its own context's
+	// deadline; refreshes ahead of an expiry wait for a quieter moment.
+	// Default: 64.
+	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, the cache
 	// and the session store, and why an identity was not found at debug level.
 	// What looks like a key, a token or an e-mail address is taken out of the
@@ -254,6 +259,9 @@ func New(cfg Config) (*Middleware, error) {
 	if cfg.Identify == nil {
 		errs = append(errs, errors.New("searchtoken: Identify: is required; SessionEmail is the common one"))
 	}
+	if cfg.MaxInFlight < 0 {
+		errs = append(errs, errors.New("searchtoken: MaxInFlight: must not be negative; 0 is the default, 64"))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -269,7 +277,7 @@ func New(cfg Config) (*Middleware, error) {
 		cfg.Logger = slog.Default()
 	}
 	s := &site{
-		source:    newSource(cfg.Issuer, cfg.Cache, cfg.Logger, cfg.Observe),
+		source:    newSource(&cfg),
 		identify:  cfg.Identify,
 		logger:    cfg.Logger,
 		keyPrefix: keyPrefix(cfg.OrganizationID, platform),
@@ -386,7 +394,9 @@ func (m *Middleware) order(r *http.Request) (id Identity, o order, err error) {
 	case errors.Is(err, ErrNoIdentity):
 		logNoIdentity(r, m.logger, err)
 	case err != nil && r.Context().Err() == nil:
-		m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", redact(err))
+		if reason := redact(err); m.source.mayLog(reason.Error()) {
+			m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", reason)
+		}
 	}
 	return id, o, err
 }

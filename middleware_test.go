@@ -41,9 +41,9 @@ func TestNewNamesEveryFault(t *testing.T) {
 		{"user in Params", with(func(c *searchtoken.Config) { c.Params.UserIDs = searchtoken.Email("a").UserIDs }), []string{"Params.UserIDs"}},
 		{"refresh in the dead part", with(func(c *searchtoken.Config) { c.RefreshBefore = 2 * time.Minute }), []string{"RefreshBefore"}},
 		{"all at once", searchtoken.Config{
-			OrganizationID: "a.b", Environment: "x", PlatformURL: "http://example.com", AnalyticsURL: "http://example.com", APIKey: "a b",
+			OrganizationID: "a.b", Environment: "x", PlatformURL: "http://example.com", AnalyticsURL: "http://example.com", APIKey: "a b", MaxInFlight: -1,
 			Route: searchtoken.Route{RenewURL: "https://example.com", MinRemaining: -1, RefreshBefore: -1, Params: searchtoken.TokenParams{ValidFor: 1}},
-		}, []string{"OrganizationID", "Environment", "PlatformURL", "AnalyticsURL", "APIKey", "Identify", "RenewURL", "MinRemaining", "RefreshBefore", "Params.ValidFor"}},
+		}, []string{"OrganizationID", "Environment", "PlatformURL", "AnalyticsURL", "APIKey", "Identify", "MaxInFlight", "RenewURL", "MinRemaining", "RefreshBefore", "Params.ValidFor"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m, err := searchtoken.New(tt.cfg)

@@ -2,6 +2,7 @@ package searchtoken
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,10 +11,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// maxRenewBody bounds the body of a renewal, in bytes.
-const maxRenewBody = 16 << 10
+const (
+	maxRenewBody = 16 << 10 // bytes
+
+	// Renewals that a user may force: three at once, then one in 20 seconds.
+	renewalInterval = 20 * time.Second
+	renewalBurst    = 3
+)
 
 // RenewHandler returns the handler that a page's renewAccessToken calls when its
 // token was rejected, mounted at the route's RenewURL. It answers with a token
@@ -128,3 +137,27 @@ func rank(accept []string, mediaType string) ranking {
 	}
 	return best
 }
+
+// renewals are the limits of the users who have forced fetches of late.
+type renewals map[[sha256.Size]byte]*rate.Limiter
+
+// allow counts a forced fetch, and refuses it if there were too many.
+func (r renewals) allow(user [sha256.Size]byte, now time.Time) error {
+	limiter := r[user]
+	if limiter == nil {
+		makeRoom(r, func(l *rate.Limiter) bool { return l.TokensAt(now) >= renewalBurst })
+		limiter = rate.NewLimiter(rate.Every(renewalInterval), renewalBurst)
+		r[user] = limiter
+	}
+	reservation := limiter.ReserveN(now, 1)
+	if wait := reservation.DelayFrom(now); wait > 0 {
+		reservation.CancelAt(now)
+		return &renewalLimitError{wait}
+	}
+	return nil
+}
+
+// renewalLimitError says that a user forces too many renewals.
+type renewalLimitError struct{ retryAfter time.Duration }
+
+func (*renewalLimitError) Error() string { return "searchtoken: too many renewals of one user" }

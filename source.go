@@ -12,26 +12,22 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
-	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const (
+	defaultMaxInFlight   = 64
 	defaultMinRemaining  = 2 * time.Minute
 	leastRefreshBefore   = 5 * time.Minute
 	firstRetry, maxRetry = time.Second, time.Minute
 	failuresInARow       = 3 // of any keys: then the upstream is held back
 
-	// The users and keys that failures and renewals are remembered of.
+	// How many keys, users and so on anything is remembered of.
 	maxRemembered = 4096
 
-	// Renewals that a user may force: three at once, then one in 20 seconds.
-	renewalInterval = 20 * time.Second
-	renewalBurst    = 3
 	// How long ago a token may have been asked for that replaces another of
 	// the same second.
 	sameSecond = 10 * time.Second
@@ -39,7 +35,7 @@ const (
 	// How often a request asks again when what it waited for was forgotten.
 	maxTries = 5
 
-	logInterval = time.Minute // between two log lines about a failing Cache
+	logInterval = time.Minute // between two log lines about the same
 )
 
 // state is what a token is good for.
@@ -140,19 +136,6 @@ func replaces(t Token, rejected string, now time.Time) bool {
 	return iat > asked || iat == asked && now.Sub(t.Issued) < sameSecond
 }
 
-// clone is a deep copy.
-func (p TokenParams) clone() TokenParams {
-	p.UserIDs = slices.Clone(p.UserIDs)
-	p.UserGroups = slices.Clone(p.UserGroups)
-	p.CanSeeUserProfileOf = slices.Clone(p.CanSeeUserProfileOf)
-	p.DictionaryFieldContext = maps.Clone(p.DictionaryFieldContext)
-	p.AllowedDictionaryFieldKeys = maps.Clone(p.AllowedDictionaryFieldKeys)
-	for field, keys := range p.AllowedDictionaryFieldKeys {
-		p.AllowedDictionaryFieldKeys[field] = slices.Clone(keys)
-	}
-	return p
-}
-
 // Errors that are not the platform's.
 var (
 	errBrokeOff  = errors.New("searchtoken: the fetch of the token broke off")
@@ -171,23 +154,27 @@ type source struct {
 
 	// epochs are this process's own, for when the cache fails to keep them.
 	epochs [256]atomic.Uint64
+	// slots has an element for each fetch whose turn has come.
+	slots chan struct{}
 
-	mu           sync.Mutex
-	flights      map[flightKey]*flight
-	failures     map[Key]*failure // of the last fetch of a key
-	upstream     upstream
-	renewals     map[[32]byte]*rate.Limiter
-	nextCacheLog time.Time
-	closed       bool
-	running      sync.WaitGroup
+	mu       sync.Mutex
+	flights  map[flightKey]*flight
+	failures map[Key]*failure // of the last fetch of a key
+	upstream upstream
+	renewals renewals
+	nextLog  map[string]time.Time // by what the line is about
+	closed   bool
+	running  sync.WaitGroup
 }
 
-func newSource(issuer Issuer, cache Cache, logger *slog.Logger, observe func(Event)) *source {
+func newSource(cfg *Config) *source {
 	return &source{
-		issuer: issuer, cache: cache, logger: logger, observe: observe,
+		issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
+		slots:    make(chan struct{}, cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 		flights:  map[flightKey]*flight{},
 		failures: map[Key]*failure{},
-		renewals: map[[32]byte]*rate.Limiter{},
+		renewals: renewals{},
+		nextLog:  map[string]time.Time{},
 	}
 }
 
@@ -203,13 +190,15 @@ type flightKey struct {
 	epoch
 }
 
-// flight is a fetch that is under way. What stands below done is written before
-// done is closed, and not read before.
+// flight is a fetch that waits for its turn, or is under way. What stands below
+// done is written before done is closed, and not read before.
 type flight struct {
 	order
 	kind       EventKind // EventFetch, EventRefresh or EventRenew
 	epoch      epoch
-	generation int  // of the upstream's failures, when it started
+	waiters    int  // requests; those who left do not count
+	tracked    bool // Close waits for it
+	generation int  // of the upstream's failures, when its turn came
 	probe      bool // whether the upstream's answer is awaited by all others
 
 	done   chan struct{}
@@ -272,6 +261,7 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 		select {
 		case <-f.done:
 		case <-ctx.Done():
+			s.leave(f)
 			return Token{}, waiting, &unavailableError{context.Cause(ctx), firstRetry}
 		}
 		switch {
@@ -309,23 +299,33 @@ func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[use
 func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, now time.Time) (f *flight, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.flights[flightKey{o.key, epoch}]; f != nil {
-		return f, false, nil
+	if f = s.flights[flightKey{o.key, epoch}]; f == nil {
+		kind := EventFetch
+		if forced {
+			kind = EventRenew
+		}
+		if f, err = s.start(ctx, o, epoch, kind, now); err != nil {
+			return nil, false, err
+		}
+		own = true
 	}
-	kind := EventFetch
-	if forced {
-		kind = EventRenew
-	}
-	f, err = s.start(ctx, o, epoch, kind, now)
-	return f, true, err
+	f.waiters++
+	return f, own, nil
+}
+
+// leave is the end of join for a request that waits no longer.
+func (s *source) leave(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.waiters--
 }
 
 // refresh starts a fetch for o in the background, unless one is under way or
-// would come too early.
+// would come too early. It does not queue with those that requests wait for.
 func (s *source) refresh(ctx context.Context, o *order, epoch epoch, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.flights[flightKey{o.key, epoch}] != nil {
+	if s.closed || len(s.slots) == cap(s.slots) || s.flights[flightKey{o.key, epoch}] != nil {
 		return
 	}
 	// An error says that it is too early: the good token goes on.
@@ -338,50 +338,75 @@ func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKin
 		return nil, err
 	}
 	if kind == EventRenew {
-		if err := s.allowRenewal(o.key.User, now); err != nil {
+		if err := s.renewals.allow(o.key.User, now); err != nil {
 			return nil, err
 		}
 	}
-	f := &flight{
-		order:      *o,
-		kind:       kind,
-		epoch:      epoch,
-		generation: s.upstream.generation,
-		probe:      s.upstream.err != nil,
-		done:       make(chan struct{}),
-		err:        &unavailableError{errBrokeOff, firstRetry},
-	}
+	f := &flight{order: *o, kind: kind, epoch: epoch, done: make(chan struct{}), err: &unavailableError{errBrokeOff, firstRetry}}
 	f.params = o.params.clone() // the request may end before the fetch
-	s.upstream.probing = s.upstream.probing || f.probe
 	s.flights[flightKey{o.key, epoch}] = f
-	if !s.closed {
+	if f.tracked = !s.closed; f.tracked {
 		s.running.Add(1)
 	}
-	go s.run(context.WithoutCancel(ctx), f, !s.closed)
+	go s.run(context.WithoutCancel(ctx), f)
 	return f, nil
 }
 
-// run carries out f. Whatever happens in it, f ends.
-func (s *source) run(ctx context.Context, f *flight, tracked bool) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+// run carries out f when its turn has come. Whatever happens in it, f ends.
+func (s *source) run(ctx context.Context, f *flight) {
 	defer func() {
 		if v := recover(); v != nil { // in Cache or Observe
 			s.panicked(ctx, v)
 			s.holdBack(f.key, errBrokeOff)
 		}
-		cancel()
 		s.mu.Lock()
-		delete(s.flights, flightKey{f.key, f.epoch})
-		if f.probe {
-			s.upstream.probing = false
-		}
+		s.end(f)
 		s.mu.Unlock()
 		close(f.done)
-		if tracked {
+		<-s.slots
+		if f.tracked {
 			s.running.Done()
 		}
 	}()
-	s.fetch(ctx, f)
+	if s.begin(f) {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		s.fetch(ctx, f)
+	}
+}
+
+// begin waits for the turn of f, and reports whether f is still wanted then.
+func (s *source) begin(f *flight) bool {
+	queued := false
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		queued = true
+		s.slots <- struct{}{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if queued && f.waiters == 0 {
+		s.end(f)
+		return false
+	}
+	if err := s.heldBack(f.key, time.Now()); err != nil {
+		f.err = err
+		return false
+	}
+	f.generation, f.probe = s.upstream.generation, s.upstream.err != nil
+	s.upstream.probing = s.upstream.probing || f.probe
+	return true
+}
+
+// end makes place for another fetch of the same. The caller holds mu.
+func (s *source) end(f *flight) {
+	if k := (flightKey{f.key, f.epoch}); s.flights[k] == f {
+		delete(s.flights, k)
+	}
+	if f.probe {
+		s.upstream.probing = false
+	}
 }
 
 // fetch gets the token of f from the issuer into the cache.
@@ -643,23 +668,6 @@ func isTemporary(err error) bool {
 	return !errors.As(err, &api) || api.temporary()
 }
 
-// allowRenewal counts a forced fetch, and refuses it if there were too many.
-// The caller holds mu.
-func (s *source) allowRenewal(user [32]byte, now time.Time) error {
-	limiter := s.renewals[user]
-	if limiter == nil {
-		makeRoom(s.renewals, func(l *rate.Limiter) bool { return l.TokensAt(now) >= renewalBurst })
-		limiter = rate.NewLimiter(rate.Every(renewalInterval), renewalBurst)
-		s.renewals[user] = limiter
-	}
-	reservation := limiter.ReserveN(now, 1)
-	if wait := reservation.DelayFrom(now); wait > 0 {
-		reservation.CancelAt(now)
-		return &renewalLimitError{wait}
-	}
-	return nil
-}
-
 // unavailable wraps the cause for which there is no token for key.
 func (s *source) unavailable(key Key, cause error) error {
 	s.mu.Lock()
@@ -677,16 +685,21 @@ func (s *source) event(kind EventKind, elapsed time.Duration, err error) {
 	}
 }
 
-// failed reports a fetch that failed. What comes from memory later is not
-// reported again, so a failing upstream does not fill the log.
+// failed reports a fetch that failed, to the log once a minute for each status.
 func (s *source) failed(ctx context.Context, kind EventKind, elapsed time.Duration, err error) {
 	s.event(kind, elapsed, err)
-	level := slog.LevelWarn
+	level, occasion := slog.LevelWarn, "no answer"
 	var api *APIError
-	if errors.As(err, &api) && !api.temporary() {
-		level = slog.LevelError // it will not mend itself: a wrong key, for example
+	if errors.As(err, &api) {
+		// Not the text, in which each answer has another request ID.
+		occasion = "answer " + strconv.Itoa(api.StatusCode)
+		if !api.temporary() {
+			level = slog.LevelError // it will not mend itself: a wrong key, for example
+		}
 	}
-	s.logger.Log(ctx, level, "searchtoken: no search token", "event", kind, "error", err)
+	if s.mayLog(occasion) {
+		s.logger.Log(ctx, level, "searchtoken: no search token", "event", kind, "error", err)
+	}
 }
 
 // cacheFailed reports an error of the cache, unless the visitor went away.
@@ -696,16 +709,22 @@ func (s *source) cacheFailed(ctx context.Context, method string, err error) {
 	}
 	err = redact(err)
 	s.event(EventCacheError, 0, err)
-	s.mu.Lock()
-	now := time.Now()
-	silent := now.Before(s.nextCacheLog)
-	if !silent {
-		s.nextCacheLog = now.Add(logInterval)
-	}
-	s.mu.Unlock()
-	if !silent {
+	if s.mayLog("cache " + method) {
 		s.logger.WarnContext(ctx, "searchtoken: the cache fails", "method", method, "error", err)
 	}
+}
+
+// mayLog reports whether it is time for another log line on the same occasion.
+func (s *source) mayLog(occasion string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.nextLog[occasion]) {
+		return false
+	}
+	makeRoom(s.nextLog, func(next time.Time) bool { return !now.Before(next) })
+	s.nextLog[occasion] = now.Add(logInterval)
+	return true
 }
 
 // panicked reports a panic of the application's code on a goroutine of ours. Its
@@ -727,8 +746,3 @@ type unavailableError struct {
 func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.cause.Error() }
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 func (e *unavailableError) Unwrap() error        { return e.cause }
-
-// renewalLimitError says that a user forces too many renewals.
-type renewalLimitError struct{ retryAfter time.Duration }
-
-func (*renewalLimitError) Error() string { return "searchtoken: too many renewals of one user" }

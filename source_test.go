@@ -1,9 +1,12 @@
 package searchtoken_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -99,7 +102,7 @@ func TestOneFetchForAll(t *testing.T) {
 		issuer := &issuer{answer: slowly(time.Second)}
 		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
 		var wg sync.WaitGroup
-		for range 100 {
+		for range 10_000 {
 			wg.Go(func() {
 				if w := get(m, request("ann")); w.Code != 200 {
 					t.Errorf("status %d", w.Code)
@@ -109,6 +112,167 @@ func TestOneFetchForAll(t *testing.T) {
 		wg.Wait()
 		if got := issuer.count(); got != 1 {
 			t.Errorf("%d calls for one user, want 1", got)
+		}
+	})
+}
+
+func TestMaxInFlight(t *testing.T) {
+	const users = 1000
+	for name, tt := range map[string]struct {
+		maxInFlight, want int
+	}{
+		"default": {0, 64},
+		"one":     {1, 1},
+		"ten":     {10, 10},
+		"more":    {2000, users},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var inFlight, most atomic.Int64
+				issuer := &issuer{answer: func(ctx context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					now := inFlight.Add(1)
+					defer inFlight.Add(-1)
+					for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+					}
+					return slowly(time.Second)(ctx, n, p)
+				}}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, MaxInFlight: tt.maxInFlight})
+				began := time.Now()
+				var wg sync.WaitGroup
+				for i := range users {
+					wg.Go(func() {
+						if w := get(m, request(fmt.Sprint("user", i))); w.Code != 200 {
+							t.Errorf("status %d", w.Code)
+						}
+					})
+				}
+				wg.Wait()
+				if got := issuer.count(); got != users {
+					t.Errorf("%d calls for %d users", got, users)
+				}
+				if got := int(most.Load()); got != tt.want {
+					t.Errorf("up to %d calls at a time, want %d", got, tt.want)
+				}
+				rounds := time.Duration((users + tt.want - 1) / tt.want)
+				if took := time.Since(began); took != rounds*time.Second {
+					t.Errorf("took %v, want %v", took, rounds*time.Second)
+				}
+			})
+		})
+	}
+}
+
+// TestWaitForATurn has one fetch under way, and others that may begin only after
+// it.
+func TestWaitForATurn(t *testing.T) {
+	type outcome struct {
+		Status int
+		Waited time.Duration
+	}
+	// start has users ask one after the other, each with the patience given.
+	start := func(t *testing.T, m *searchtoken.Middleware, patience ...time.Duration) (got []outcome, wait func()) {
+		got = make([]outcome, len(patience))
+		var wg sync.WaitGroup
+		for i, p := range patience {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), p)
+				defer cancel()
+				began := time.Now()
+				w := get(m, request(fmt.Sprint("user", i)).WithContext(ctx))
+				got[i] = outcome{w.Code, time.Since(began)}
+			})
+			synctest.Wait()
+		}
+		return got, wg.Wait
+	}
+	const s, long = time.Second, time.Hour
+	for _, tt := range []struct {
+		name     string
+		answer   func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error)
+		patience []time.Duration
+		while    func(*testing.T, *searchtoken.Middleware) // while they wait
+		want     []outcome
+		calls    int
+	}{
+		{
+			"beyond the time-out of a fetch", slowly(6 * s), []time.Duration{long, long, long}, nil,
+			[]outcome{{200, 6 * s}, {200, 12 * s}, {200, 18 * s}}, 3,
+		},
+		{
+			"within their deadlines", slowly(3 * s), []time.Duration{long, s, long}, nil,
+			[]outcome{{200, 3 * s}, {503, s}, {200, 6 * s}}, 2, // none for whom nobody waits
+		},
+		{
+			"the issuer hangs",
+			func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+				time.Sleep(15 * s)
+				return tokenFor(n, p), nil
+			},
+			[]time.Duration{long, 12 * s}, nil, []outcome{{503, 10 * s}, {503, 12 * s}}, 2,
+		},
+		{
+			"the upstream asks for patience meanwhile",
+			func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+				time.Sleep(s)
+				return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 429, RetryAfter: time.Minute}
+			},
+			[]time.Duration{long, long, long}, nil, []outcome{{503, s}, {503, s}, {503, s}}, 1,
+		},
+		{
+			"forgotten meanwhile", slowly(3 * s), []time.Duration{long, long},
+			func(t *testing.T, m *searchtoken.Middleware) {
+				if err := m.Forget(t.Context(), searchtoken.Email("user1")); err != nil {
+					t.Error(err)
+				}
+			},
+			[]outcome{{200, 3 * s}, {200, 6 * s}}, 2,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &issuer{answer: tt.answer}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, MaxInFlight: 1})
+				got, wait := start(t, m, tt.patience...)
+				if tt.while != nil {
+					tt.while(t, m)
+				}
+				wait()
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				time.Sleep(time.Minute) // for an issuer that hangs
+				if got := issuer.count(); got != tt.calls {
+					t.Errorf("%d calls, want %d", got, tt.calls)
+				}
+			})
+		})
+	}
+}
+
+// TestRefreshesDoNotQueue has a token near its expiry while all turns are taken.
+func TestRefreshesDoNotQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: slowly(5 * time.Second)}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, MaxInFlight: 1})
+		get(m, request("ann"))
+		time.Sleep(23 * time.Hour)
+		var wg sync.WaitGroup
+		for _, user := range []string{"bob", "cat"} {
+			wg.Go(func() { get(m, request(user)) })
+			synctest.Wait()
+		}
+		began := time.Now()
+		if w := get(m, request("ann")); w.Code != 200 || time.Since(began) != 0 {
+			t.Errorf("status %d after %v: not served from the cache", w.Code, time.Since(began))
+		}
+		wg.Wait()
+		if got := issuer.count(); got != 3 {
+			t.Errorf("%d calls, want 3: one for each user", got)
+		}
+		get(m, request("ann"))
+		time.Sleep(5 * time.Second)
+		if got := issuer.count(); got != 4 {
+			t.Errorf("%d calls, want 4: the refresh comes in a quieter moment", got)
 		}
 	})
 }
@@ -1372,17 +1536,55 @@ func TestRefreshesAreSpreadOut(t *testing.T) {
 	})
 }
 
+// TestPanicsEndNothingElse has the application's parts panic, on the goroutines of
+// requests, where net/http recovers, and on those of fetches. A single slot shows
+// that they give back what they hold.
 func TestPanicsEndNothingElse(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		cfg  func(boom func()) searchtoken.Config
+		name  string
+		cfg   func(boom func()) searchtoken.Config
+		users []string
+		want  int
 	}{
+		{"Identify", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Identify: func(r *http.Request) (searchtoken.Identity, error) {
+				boom()
+				return byHeader(r)
+			}}
+		}, []string{"ann", "bob"}, 500},
+		{"Prepare", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Route: searchtoken.Route{Prepare: func(*http.Request, *searchtoken.TokenParams) error {
+				boom()
+				return nil
+			}}}
+		}, []string{"ann", "bob"}, 500},
+		{"ErrorHandler", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Route: searchtoken.Route{ErrorHandler: func(http.ResponseWriter, *http.Request, error) { boom() }}}
+		}, []string{"", ""}, 500},
 		{"Issuer", func(boom func()) searchtoken.Config {
 			return searchtoken.Config{Issuer: &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
 				boom()
 				return tokenFor(n, p), nil
 			}}}
-		}},
+		}, []string{"ann", "ann", "bob"}, 503},
+		{"Get of Cache", func(boom func()) searchtoken.Config {
+			c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+			c.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+				boom()
+				return c.Cache.Get(ctx, key)
+			}
+			return searchtoken.Config{Cache: c}
+		}, []string{"ann", "ann", "bob"}, 500},
+		{"Get of Cache, in the fetch", func(boom func()) searchtoken.Config {
+			c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+			c.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+				if _, ok := ctx.Deadline(); ok {
+					boom()
+				}
+				return c.Cache.Get(ctx, key)
+			}
+			return searchtoken.Config{Cache: c}
+		}, []string{"ann", "ann", "bob"}, 503},
 		{"Set of Cache", func(boom func()) searchtoken.Config {
 			c := &cache{Cache: searchtoken.NewMemoryCache(0)}
 			c.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
@@ -1390,34 +1592,62 @@ func TestPanicsEndNothingElse(t *testing.T) {
 				return c.Cache.Set(ctx, key, t, epoch)
 			}
 			return searchtoken.Config{Cache: c}
-		}},
+		}, []string{"ann", "ann", "bob"}, 503},
+		{"Observe", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Observe: func(e searchtoken.Event) {
+				if e.Kind == searchtoken.EventMiss {
+					boom()
+				}
+			}}
+		}, []string{"ann", "bob"}, 500},
+		{"Observe, in the fetch", func(boom func()) searchtoken.Config {
+			return searchtoken.Config{Observe: func(e searchtoken.Event) {
+				if e.Kind == searchtoken.EventFetch {
+					boom()
+				}
+			}}
+		}, []string{"ann", "ann", "bob"}, 503},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				broken := true
-				m := newMiddleware(t, tt.cfg(func() {
+				cfg := tt.cfg(func() {
 					time.Sleep(time.Second)
 					if broken {
 						panic(secret)
 					}
-				}))
+				})
+				cfg.MaxInFlight = 1
+				m := newMiddleware(t, cfg)
 				var wg sync.WaitGroup
-				for range 3 {
+				for _, user := range tt.users {
 					wg.Go(func() {
-						if w := get(m, request("ann")); w.Code != 503 {
-							t.Errorf("status %d, want 503", w.Code)
+						if got := statusOf(m, request(user)); got != tt.want {
+							t.Errorf("status %d, want %d", got, tt.want)
 						}
 					})
 				}
 				wg.Wait()
 				broken = false
 				time.Sleep(time.Minute)
-				if w := get(m, request("ann")); w.Code != 200 {
-					t.Errorf("status %d afterwards", w.Code)
+				for _, user := range []string{"ann", "bob"} {
+					if got := statusOf(m, request(user)); got != 200 {
+						t.Errorf("status %d for %s afterwards", got, user)
+					}
 				}
 			})
 		})
 	}
+}
+
+// statusOf serves r as net/http does: a panic costs its request alone.
+func statusOf(m *searchtoken.Middleware, r *http.Request) (status int) {
+	defer func() {
+		if recover() != nil {
+			status = 500
+		}
+	}()
+	return get(m, r).Code
 }
 
 func TestClose(t *testing.T) {
@@ -1476,4 +1706,62 @@ func TestEvents(t *testing.T) {
 		s.fail(&searchtoken.APIError{StatusCode: 403})
 		step("failure", []string{"fetch 502", "miss 502"}, func() { get(m, request("bob")) })
 	})
+}
+
+// TestLogIsNotFilled has another user ask in each second of ten minutes.
+func TestLogIsNotFilled(t *testing.T) {
+	down := errors.New("down")
+	refusing := func(status int) *issuer {
+		return &issuer{answer: func(_ context.Context, n int, _ searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: status, RequestID: fmt.Sprint(n)}
+		}}
+	}
+	brokenCache := &cache{
+		Cache: searchtoken.NewMemoryCache(0),
+		get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
+			return searchtoken.Token{}, 0, down
+		},
+		forget: func(context.Context, [32]byte) error { return down },
+	}
+	for _, tt := range []struct {
+		name string
+		cfg  searchtoken.Config
+		want map[string]int // lines by level and text
+	}{
+		{"wrong key", searchtoken.Config{Issuer: refusing(401)}, map[string]int{"ERROR searchtoken: no search token": 10}},
+		{"key without the privilege", searchtoken.Config{Issuer: refusing(403)}, map[string]int{"ERROR searchtoken: no search token": 10}},
+		{"cache", searchtoken.Config{Cache: brokenCache}, map[string]int{"WARN searchtoken: the cache fails": 20}}, // Get and Forget
+		{
+			"session store",
+			searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
+				return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrSession, down)
+			}},
+			map[string]int{"ERROR searchtoken: the request gets no token": 10},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				tt.cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+				m := newMiddleware(t, tt.cfg)
+				for i := range 600 {
+					user := fmt.Sprint("user", i)
+					get(m, request(user))
+					m.Forget(t.Context(), searchtoken.Email(user))
+					time.Sleep(time.Second)
+				}
+				got := map[string]int{}
+				for lines := json.NewDecoder(&log); ; {
+					var line struct{ Level, Msg string }
+					if lines.Decode(&line) != nil {
+						break
+					}
+					got[line.Level+" "+line.Msg]++
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("log lines (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }

@@ -217,6 +217,19 @@ func (p TokenParams) validateGrant(prefix string) error {
 // validFor is the life that a token of p has when Coveo grants all of it.
 func (p TokenParams) validFor() time.Duration { return cmp.Or(p.ValidFor, maxValidFor) }
 
+// clone is a deep copy.
+func (p TokenParams) clone() TokenParams {
+	p.UserIDs = slices.Clone(p.UserIDs)
+	p.UserGroups = slices.Clone(p.UserGroups)
+	p.CanSeeUserProfileOf = slices.Clone(p.CanSeeUserProfileOf)
+	p.DictionaryFieldContext = maps.Clone(p.DictionaryFieldContext)
+	p.AllowedDictionaryFieldKeys = maps.Clone(p.AllowedDictionaryFieldKeys)
+	for field, keys := range p.AllowedDictionaryFieldKeys {
+		p.AllowedDictionaryFieldKeys[field] = slices.Clone(keys)
+	}
+	return p
+}
+
 // Issuer gets a search token for a user from Coveo, as Client does.
 //
 // Issue must be safe for concurrent use, must not modify or keep p, and should
