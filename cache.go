@@ -27,15 +27,18 @@ type Key struct {
 }
 
 // keyPrefix is what the users of one organization at one endpoint have in
-// common.
-func keyPrefix(organization, platformURL string) []byte {
-	return appendString(appendString(nil, organization), platformURL)
+// common. It is short, so that with most users' names it fits into one block of
+// SHA-256.
+func keyPrefix(organization, platformURL string) (prefix [16]byte) {
+	sum := sha256.Sum256(appendString(appendString(nil, organization), platformURL))
+	copy(prefix[:], sum[:])
+	return prefix
 }
 
 // userHash is Key.User.
-func userHash(prefix []byte, ids []UserID) [sha256.Size]byte {
+func userHash(prefix *[16]byte, ids []UserID) [sha256.Size]byte {
 	var buf [256]byte // on the stack, for all but the longest names
-	return sha256.Sum256(appendUserIDs(append(buf[:0], prefix...), ids))
+	return sha256.Sum256(appendUserIDs(append(buf[:0], prefix[:]...), ids))
 }
 
 // paramsHash is Key.Params: every field of p that decides what a token grants.
@@ -72,6 +75,14 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+// appendCommon is appendString, but one byte for the common value.
+func appendCommon(b []byte, s, common string) []byte {
+	if s == common {
+		return append(b, 0)
+	}
+	return append(binary.AppendUvarint(b, uint64(len(s))+1), s...)
+}
+
 func appendStrings(b []byte, list []string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(list)))
 	for _, s := range list {
@@ -83,8 +94,8 @@ func appendStrings(b []byte, list []string) []byte {
 func appendUserIDs(b []byte, ids []UserID) []byte {
 	b = binary.AppendUvarint(b, uint64(len(ids)))
 	for _, id := range ids {
-		b = appendString(appendString(b, id.Name), id.Provider)
-		b = appendString(b, string(cmp.Or(id.Type, UserTypeUser)))
+		b = appendCommon(appendString(b, id.Name), id.Provider, EmailSecurityProvider)
+		b = appendCommon(b, string(cmp.Or(id.Type, UserTypeUser)), string(UserTypeUser))
 	}
 	return b
 }

@@ -241,8 +241,8 @@ type site struct {
 	source    *source
 	identify  IdentityFunc
 	logger    *slog.Logger
-	page      Page   // what is the same on every page
-	keyPrefix []byte // the part of Key.User that is
+	page      Page     // what is the same on every page
+	keyPrefix [16]byte // the part of Key.User that is
 }
 
 // New returns a Middleware, or one error (errors.Join) that names every field
@@ -374,7 +374,7 @@ func (m *Middleware) fill(page *Page, r *http.Request) error {
 		page.Nonce = m.route.Nonce(r)
 	}
 	var o order
-	if page.Identity, o, page.Err = m.order(r); page.Err == nil {
+	if page.Err = m.order(r, &page.Identity, &o); page.Err == nil {
 		page.SearchHub = o.params.SearchHub
 		page.Token, page.Err = m.source.token(r.Context(), &o)
 	}
@@ -382,70 +382,59 @@ func (m *Middleware) fill(page *Page, r *http.Request) error {
 }
 
 // order says who makes r, and what the user's token is to be.
-func (m *Middleware) order(r *http.Request) (id Identity, o order, err error) {
-	id, err = m.identify(r)
+func (m *Middleware) order(r *http.Request, id *Identity, o *order) (err error) {
+	*id, err = m.identify(r)
 	switch {
 	case err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires):
 		err = noIdentity("the session has ended")
 	case err == nil:
-		o, err = m.orderFor(r, id)
+		err = m.orderFor(r, id, o)
 	}
 	switch {
+	case err == nil:
 	case errors.Is(err, ErrNoIdentity):
 		logNoIdentity(r, m.logger, err)
-	case err != nil && r.Context().Err() == nil:
-		if reason := redact(err); m.source.mayLog(reason.Error()) {
-			m.logger.ErrorContext(r.Context(), "searchtoken: the request gets no token", "error", reason)
-		}
+	case r.Context().Err() == nil:
+		m.source.refused(r.Context(), err)
 	}
-	return id, o, err
+	return err
 }
 
 // orderFor says what the token of id is to be.
-func (m *Middleware) orderFor(r *http.Request, id Identity) (order, error) {
-	o := order{
-		params:        m.route.Params,
-		sessionEnd:    id.Expires,
-		minRemaining:  m.route.MinRemaining,
-		refreshBefore: m.route.RefreshBefore,
-	}
-	o.params.UserIDs = id.UserIDs
-	err := validateUserIDs(id.UserIDs)
+func (m *Middleware) orderFor(r *http.Request, id *Identity, o *order) error {
+	o.route, o.params, o.userIDs, o.sessionEnd = &m.route, &m.route.Params, id.UserIDs, id.Expires
+	o.key = Key{User: userHash(&m.keyPrefix, id.UserIDs), Params: m.params}
 	described := id.DisplayName != "" || len(id.Groups) > 0
+	if !described && m.route.Prepare == nil {
+		return nil
+	}
+	params := m.route.Params
+	params.UserIDs = id.UserIDs
 	if described {
-		o.params.UserDisplayName = cmp.Or(id.DisplayName, o.params.UserDisplayName)
+		params.UserDisplayName = cmp.Or(id.DisplayName, params.UserDisplayName)
 		if len(id.Groups) > 0 {
-			o.params.UserGroups = id.Groups
+			params.UserGroups = id.Groups
 		}
-		err = o.params.Validate()
-	}
-	if err != nil {
-		return order{}, fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
-	}
-	o.key.User = userHash(m.keyPrefix, id.UserIDs)
-	if m.route.Prepare == nil && !described {
-		o.key.Params = m.params
-		return o, nil
+		if err := params.Validate(); err != nil {
+			return badIdentity(err)
+		}
 	}
 	if m.route.Prepare != nil {
-		if o.params, err = m.prepare(r, o.params); err != nil {
-			return order{}, err
+		params = params.clone()
+		if err := m.route.Prepare(r, &params); err != nil {
+			return fmt.Errorf("searchtoken: Prepare: %w", err)
+		}
+		if err := params.Validate(); err != nil {
+			return fmt.Errorf("searchtoken: Prepare made parameters that Coveo would refuse: %w", err)
 		}
 	}
-	o.key.Params = paramsHash(&o.params, id.UserIDs)
-	return o, nil
+	o.params, o.userIDs = &params, params.UserIDs
+	o.key.Params = paramsHash(&params, id.UserIDs)
+	return nil
 }
 
-// prepare lets the route's Prepare change a copy of params.
-func (m *Middleware) prepare(r *http.Request, params TokenParams) (TokenParams, error) {
-	params = params.clone()
-	if err := m.route.Prepare(r, &params); err != nil {
-		return params, fmt.Errorf("searchtoken: Prepare: %w", err)
-	}
-	if err := params.Validate(); err != nil {
-		return params, fmt.Errorf("searchtoken: Prepare made parameters that Coveo would refuse: %w", err)
-	}
-	return params, nil
+func badIdentity(err error) error {
+	return fmt.Errorf("searchtoken: Identify returned an identity that Coveo would refuse: %w", err)
 }
 
 // Forget removes the cached tokens of a user, for all routes: at log-out, or
@@ -461,7 +450,7 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	if len(id.UserIDs) == 0 {
 		return errors.New("searchtoken: Forget: the identity has no UserIDs")
 	}
-	if err := m.source.forget(ctx, userHash(m.keyPrefix, id.UserIDs)); err != nil {
+	if err := m.source.forget(ctx, userHash(&m.keyPrefix, id.UserIDs)); err != nil {
 		return fmt.Errorf("searchtoken: Forget: %w", err)
 	}
 	return nil

@@ -58,8 +58,12 @@ func (m *Middleware) RenewHandler() http.Handler {
 			http.Error(w, http.StatusText(status), status)
 			return
 		}
-		_, o, err := m.order(r)
-		var token Token
+		var (
+			id    Identity
+			o     order
+			token Token
+		)
+		err := m.order(r, &id, &o)
 		if err == nil {
 			o.rejected = rejected
 			token, err = m.source.token(r.Context(), &o)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -47,13 +48,15 @@ const (
 	fresh                   // for this request and the next
 )
 
-// order is what one request asks for.
+// order is what one request asks for. What it points at is shared with others, and
+// cloned before it leaves this file.
 type order struct {
-	key                         Key
-	params                      TokenParams // shared: cloned before it leaves this file
-	sessionEnd                  time.Time   // zero: not known
-	minRemaining, refreshBefore time.Duration
-	rejected                    string // a token that is not wanted again; may be empty
+	key        Key
+	route      *Route
+	params     *TokenParams // but for the UserIDs, which are userIDs
+	userIDs    []UserID
+	sessionEnd time.Time // zero: not known
+	rejected   string    // a token that is not wanted again; may be empty
 }
 
 // state is the state of t at now for the request that placed o.
@@ -74,20 +77,22 @@ func (o *order) lifeState(t Token, now time.Time) state {
 
 // marginState is the state of t by its times alone.
 func (o *order) marginState(t Token, now time.Time) state {
-	life, remaining := t.Expiry.Sub(t.Issued), t.Expiry.Sub(now)
+	// UnixNano, since Sub checks for an overflow, which takes as long as all the rest.
+	expiry := t.Expiry.UnixNano()
+	life, remaining := time.Duration(expiry-t.Issued.UnixNano()), time.Duration(expiry-now.UnixNano())
 	if t.Issued.IsZero() { // lost by a Cache
 		life = o.params.validFor()
 	}
 	// The clamps leave time to refresh ahead of a token that lives shorter
 	// than the margins ask for.
-	least := min(cmp.Or(o.minRemaining, defaultMinRemaining), life/2)
-	before := o.refreshBefore
+	least := min(cmp.Or(o.route.MinRemaining, defaultMinRemaining), life/2)
+	before := o.route.RefreshBefore
 	if before == 0 {
 		before = max(least+(life-least)/10, leastRefreshBefore)
 	}
 	before = min(before, life/4*3)
 	// Tokens of one moment are not refreshed in one moment.
-	before -= time.Duration(float64(before-least) / 10 * o.key.jitter())
+	before -= (before - least) / 10 / (1 << 16) * o.key.jitter()
 	switch {
 	case remaining <= least:
 		return dead
@@ -106,7 +111,8 @@ func (o *order) outlivesSession(t Token) bool {
 // grant is what the issuer is asked for: ValidFor is cut to what is left of the
 // session.
 func (o *order) grant(now time.Time) TokenParams {
-	p := o.params
+	p := *o.params
+	p.UserIDs = o.userIDs
 	if left := o.sessionEnd.Sub(now); !o.sessionEnd.IsZero() && left < p.validFor() {
 		p.ValidFor = max(left.Truncate(time.Millisecond), minValidFor)
 	}
@@ -118,10 +124,9 @@ func (o *order) sessionEnded(now time.Time) bool {
 	return !o.sessionEnd.IsZero() && !now.Before(o.sessionEnd)
 }
 
-// jitter is a number from 0 to 1 that stays the same for a key.
-func (k Key) jitter() float64 {
-	n := binary.LittleEndian.Uint16(k.User[16:]) ^ binary.LittleEndian.Uint16(k.Params[16:])
-	return float64(n) / (1 << 16)
+// jitter is a number below 1<<16 that stays the same for a key.
+func (k *Key) jitter() time.Duration {
+	return time.Duration(binary.LittleEndian.Uint16(k.User[16:]) ^ binary.LittleEndian.Uint16(k.Params[16:]))
 }
 
 // replaces reports whether t may be handed to a visitor who says that rejected
@@ -252,6 +257,12 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 		case o.sessionEnded(now):
 			return Token{}, waiting, noIdentity("the session has ended")
 		}
+		// Not earlier: nothing is cached for a user whom Coveo would refuse.
+		if err := validateUserIDs(o.userIDs); err != nil {
+			err = badIdentity(err)
+			s.refused(ctx, err)
+			return Token{}, waiting, err
+		}
 		// Good, had it not been rejected; or there is no knowing.
 		forced := o.rejected != "" && (cacheErr != nil || o.lifeState(t, now) != dead)
 		f, own, err := s.join(ctx, o, epoch, forced, now)
@@ -343,7 +354,8 @@ func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKin
 		}
 	}
 	f := &flight{order: *o, kind: kind, epoch: epoch, done: make(chan struct{}), err: &unavailableError{errBrokeOff, firstRetry}}
-	f.params = o.params.clone() // the request may end before the fetch
+	params := o.params.clone() // the request may end before the fetch
+	f.params, f.userIDs = &params, slices.Clone(o.userIDs)
 	s.flights[flightKey{o.key, epoch}] = f
 	if f.tracked = !s.closed; f.tracked {
 		s.running.Add(1)
@@ -699,6 +711,13 @@ func (s *source) failed(ctx context.Context, kind EventKind, elapsed time.Durati
 	}
 	if s.mayLog(occasion) {
 		s.logger.Log(ctx, level, "searchtoken: no search token", "event", kind, "error", err)
+	}
+}
+
+// refused reports that a request is one for which there can be no token.
+func (s *source) refused(ctx context.Context, err error) {
+	if err = redact(err); s.mayLog(err.Error()) {
+		s.logger.ErrorContext(ctx, "searchtoken: the request gets no token", "error", err)
 	}
 }
 

@@ -1,0 +1,155 @@
+package searchtoken_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/searchtoken/searchtoken"
+)
+
+// beside runs base and ours by turns, so that both see the same machine, and
+// reports what ours takes, and how many times as long as base that is. The medians
+// of the turns leave out those in which the machine did something else.
+func beside(b *testing.B, base, ours func(n int)) {
+	b.Helper()
+	const turn = 128
+	base(turn)
+	ours(turn)
+	var spentBase, spent []time.Duration
+	b.ResetTimer()
+	for done := 0; done < b.N; done += turn {
+		began := time.Now()
+		base(turn)
+		between := time.Now()
+		ours(turn)
+		spentBase = append(spentBase, between.Sub(began))
+		spent = append(spent, time.Since(between))
+	}
+	median := func(list []time.Duration) float64 {
+		slices.Sort(list)
+		return float64(list[len(list)/2]) / turn
+	}
+	b.ReportMetric(median(spent), "ns/op")
+	b.ReportMetric(median(spentBase), "base-ns/op")
+	b.ReportMetric(median(spent)/median(spentBase), "x")
+}
+
+// writer is a ResponseWriter that costs nothing.
+type writer struct{ header http.Header }
+
+func (w *writer) Header() http.Header         { return w.header }
+func (w *writer) Write(p []byte) (int, error) { return len(p), nil }
+func (w *writer) WriteHeader(int)             {}
+
+// serving has h serve one of the requests after the other, from goroutines side
+// by side.
+func serving(h http.Handler, goroutines int, requests []*http.Request) func(n int) {
+	return func(n int) {
+		var wg sync.WaitGroup
+		for g := range goroutines {
+			serve := func() {
+				w := &writer{http.Header{}}
+				for i := range n / goroutines {
+					clear(w.header)
+					h.ServeHTTP(w, requests[(i*goroutines+g)%len(requests)])
+				}
+			}
+			if goroutines == 1 {
+				serve()
+				continue
+			}
+			wg.Go(serve)
+		}
+		wg.Wait()
+	}
+}
+
+// identityKey is where a request's context has the identity of its user.
+type identityKey struct{}
+
+func fromContext(r *http.Request) (searchtoken.Identity, error) {
+	id, ok := r.Context().Value(identityKey{}).(*searchtoken.Identity)
+	if !ok {
+		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+	}
+	return *id, nil
+}
+
+// requestsOf are requests of users, one each, with the identity in the context.
+func requestsOf(users int) []*http.Request {
+	list := make([]*http.Request, users)
+	for i := range list {
+		id := searchtoken.Email(fmt.Sprintf("user%d@example.com", i))
+		list[i] = httptest.NewRequest("GET", "/search", nil)
+		list[i] = list[i].WithContext(context.WithValue(list[i].Context(), identityKey{}, &id))
+	}
+	return list
+}
+
+var bare = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+
+// floor does only what cannot be left out: a SHA-256 of the user, a look at the
+// clock, two headers, and the page, in a context, in a copy of the request.
+//
+//go:noinline
+func floor(next http.Handler) http.Handler {
+	type contextKey struct{}
+	token := searchtoken.Token{Value: "token", Expiry: time.Now().Add(time.Hour)}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := fromContext(r)
+		if err != nil {
+			return
+		}
+		if user := sha256.Sum256([]byte(id.UserIDs[0].Name)); user == [sha256.Size]byte{} || time.Now().After(token.Expiry) {
+			return
+		}
+		w.Header().Set("Cache-Control", "private, no-store")
+		w.Header().Set("Vary", "Cookie")
+		page := &searchtoken.Page{Token: token, Identity: id, OrganizationID: "acme"}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, page)))
+	})
+}
+
+// warm fills the cache of m with the tokens of those who make the requests.
+func warm(b *testing.B, m *searchtoken.Middleware, requests []*http.Request) {
+	b.Helper()
+	serving(m.Handler(bare), 1, requests)(len(requests))
+	b.ResetTimer()
+}
+
+func BenchmarkHit(b *testing.B) {
+	all := searchtoken.TokenParams{
+		UserDisplayName: "Ann Lee", UserGroups: []string{"staff", "support"}, SearchHub: "support", Pipeline: "support",
+		Filter: `@source==("Knowledge base", "Tickets")`, ValidFor: time.Hour, CanSeeUserProfileOf: []string{"bob@example.com"},
+		DictionaryFieldContext: map[string]string{"price": "fr"},
+	}
+	for _, route := range []struct {
+		name string
+		searchtoken.Route
+	}{
+		{"plain", searchtoken.Route{}},
+		{"all fields", searchtoken.Route{Params: all}},
+		{"all fields, prepared", searchtoken.Route{Prepare: func(_ *http.Request, p *searchtoken.TokenParams) error {
+			ids := p.UserIDs
+			*p = all
+			p.UserIDs = ids
+			return nil
+		}}},
+	} {
+		for _, goroutines := range []int{1, 2, 8, 64} {
+			b.Run(fmt.Sprintf("%s/goroutines=%d", route.name, goroutines), func(b *testing.B) {
+				m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Route: route.Route})
+				requests := requestsOf(64)
+				warm(b, m, requests)
+				beside(b, serving(floor(bare), goroutines, requests), serving(m.Handler(bare), goroutines, requests))
+			})
+		}
+	}
+}
