@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"html/template"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -151,5 +154,29 @@ func BenchmarkHit(b *testing.B) {
 				beside(b, serving(floor(bare), goroutines, requests), serving(m.Handler(bare), goroutines, requests))
 			})
 		}
+	}
+}
+
+func BenchmarkSnippet(b *testing.B) {
+	token := searchtoken.Token{Value: jwt(map[string]any{"user": strings.Repeat("x", 600)})}
+	page := &searchtoken.Page{Token: token, OrganizationID: "acme", RenewURL: "/coveo/token", SearchHub: "support", Nonce: "cmFuZG9tIG5vbmNlIDEyMw=="}
+	plain := template.Must(template.New("").Parse(`<script>const token = {{.Token.Value}};</script>`))
+	rendering := func(t *template.Template) func(n int) {
+		return func(n int) {
+			for range n {
+				if err := t.Execute(io.Discard, page); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	for name, call := range map[searchtoken.FrontEnd]string{
+		searchtoken.JSUI: "", searchtoken.Atomic: "", searchtoken.Headless: "", searchtoken.IPX: `"page"`, searchtoken.IPXBuilder: `"page"`,
+	} {
+		b.Run(string(name), func(b *testing.B) {
+			snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{" + string(name) + " . " + call + "}}"))
+			b.ReportAllocs()
+			beside(b, rendering(plain), rendering(snippet))
+		})
 	}
 }

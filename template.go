@@ -1,8 +1,8 @@
 package searchtoken
 
 import (
-	"bytes"
 	"cmp"
+	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Page is all that a page needs to search as its user. The Middleware makes one
@@ -107,13 +108,14 @@ const (
 // no script. Unknown options, bad values and ids end the template's execution
 // with an error. The functions are safe for concurrent use.
 func FuncMap() template.FuncMap {
-	return template.FuncMap{
-		string(JSUI):       coveoJSUI,
-		string(Atomic):     coveoAtomic,
-		string(Headless):   coveoHeadless,
-		string(IPX):        coveoIPX,
-		string(IPXBuilder): coveoIPXBuilder,
+	funcs := template.FuncMap{}
+	for _, f := range []FrontEnd{JSUI, Atomic, Headless} {
+		funcs[string(f)] = func(p *Page, options ...string) (template.HTML, error) { return f.render(p, options) }
 	}
+	for _, f := range []FrontEnd{IPX, IPXBuilder} {
+		funcs[string(f)] = func(p *Page, id string) (template.HTML, error) { return f.render(p, []string{id}) }
+	}
+	return funcs
 }
 
 //go:embed templates/*.html
@@ -130,30 +132,244 @@ type snippet struct {
 	Page, Assets        any // become JavaScript objects; Assets may be nil
 }
 
-func (s snippet) render(name string) (template.HTML, error) {
-	var b bytes.Buffer
-	if err := snippets.ExecuteTemplate(&b, name, s); err != nil {
+// render renders the snippet of a page that has a token, else a comment.
+func (f FrontEnd) render(p *Page, args []string) (template.HTML, error) {
+	if comment := p.noToken(); comment != "" {
+		_, _, err := f.snippet(&Page{}, args) // a bad argument is one all the same
+		return comment, err
+	}
+	r, err := f.rendered(p, args)
+	if err != nil {
 		return "", err
 	}
+	return r.with(p)
+}
+
+// value is what differs from request to request. A snippet is rendered without
+// the values once, and with them for each request.
+type value int
+
+const (
+	theToken value = iota
+	theNonce
+	theSearchHub
+	numValues
+)
+
+func (p *Page) values() [numValues]string {
+	return [...]string{theToken: p.Token.Value, theNonce: p.Nonce, theSearchHub: p.SearchHub}
+}
+
+// rendered is a snippet without the values.
+type rendered struct {
+	texts    []string // one more than values
+	values   []value  // values[i] follows texts[i]
+	escapers [numValues]*escaper
+	size     int // of the texts
+}
+
+// with returns the snippet with the values of p, each of which is escaped once
+// for all its places.
+func (r *rendered) with(p *Page) (template.HTML, error) {
+	values, size := p.values(), r.size
+	for v, e := range r.escapers {
+		var err error
+		if values[v], err = e.escape(values[v]); err != nil {
+			return "", err
+		}
+		size += len(values[v])
+	}
+	var b strings.Builder
+	b.Grow(size + 256) // for a nonce in several places
+	for i, v := range r.values {
+		b.WriteString(r.texts[i])
+		b.WriteString(values[v])
+	}
+	b.WriteString(r.texts[len(r.values)])
 	return template.HTML(b.String()), nil
 }
 
-func coveoJSUI(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions(JSUI, pairs)
-	if comment := p.noToken(); err != nil || comment != "" {
-		return comment, err
+// escaper has html/template escape a value for where it stands.
+type escaper struct {
+	before, after string
+	template      *template.Template
+}
+
+func newEscaper(before, after string) *escaper {
+	return &escaper{before, after, template.Must(template.New("").Parse(before + "{{.}}" + after))}
+}
+
+var (
+	inAttribute = newEscaper(`<script nonce="`, `"></script>`)
+	inURL       = newEscaper(`<script src="?`, `"></script>`)
+	inScript    = newEscaper(`<script>"`, `"</script>`)
+)
+
+// unreserved is what means nothing in HTML, in a URL or in a script: a JWT, all of
+// it.
+const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
+
+func (e *escaper) escape(s string) (string, error) {
+	if strings.TrimLeft(s, unreserved) == "" {
+		return s, nil
 	}
+	var b strings.Builder
+	b.Grow(len(e.before) + len(s) + len(e.after))
+	if err := e.template.Execute(&b, s); err != nil {
+		return "", err
+	}
+	return b.String()[len(e.before) : b.Len()-len(e.after)], nil
+}
+
+// renderedKey is all that makes one rendered snippet differ from another. Most
+// sites have a few of them.
+type renderedKey struct {
+	frontEnd                            FrontEnd
+	args                                string
+	organizationID                      string
+	environment                         Environment
+	platformURL, analyticsURL, renewURL string
+	hasNonce, hasSearchHub              bool
+}
+
+const maxRendered = 256
+
+var allRendered = struct {
+	sync.RWMutex
+	m map[renderedKey]*rendered
+}{m: map[renderedKey]*rendered{}}
+
+// rendered is the snippet without the values of p.
+func (f FrontEnd) rendered(p *Page, args []string) (*rendered, error) {
+	key := renderedKey{
+		f, string(appendStrings(nil, args)),
+		p.OrganizationID, p.Environment, p.PlatformURL, p.AnalyticsURL, p.RenewURL,
+		p.Nonce != "", p.SearchHub != "",
+	}
+	allRendered.RLock()
+	r := allRendered.m[key]
+	allRendered.RUnlock()
+	if r != nil {
+		return r, nil
+	}
+	r, err := f.renderWithout(p, args)
+	if err != nil {
+		return nil, err
+	}
+	allRendered.Lock()
+	defer allRendered.Unlock()
+	for other := range allRendered.m {
+		if len(allRendered.m) < maxRendered {
+			break
+		}
+		delete(allRendered.m, other)
+	}
+	allRendered.m[key] = r
+	return r, nil
+}
+
+// Where values are left out, actions of html/template stand, with delimiters that
+// pass all escapers unchanged. They are random: no page has them in its values.
+var (
+	leftDelim, rightDelim = "searchtoken" + rand.Text(), "-" + rand.Text()
+
+	actions = [numValues]string{
+		theToken:     leftDelim + ".Token.Value" + rightDelim,
+		theNonce:     leftDelim + ".Nonce" + rightDelim,
+		theSearchHub: leftDelim + ".SearchHub" + rightDelim,
+	}
+	anyAction = regexp.MustCompile(leftDelim + `\.[A-Za-z.]+` + rightDelim)
+)
+
+func (f FrontEnd) renderWithout(p *Page, args []string) (*rendered, error) {
+	bare := *p
+	bare.Token.Value = actions[theToken]
+	if p.Nonce != "" {
+		bare.Nonce = actions[theNonce]
+	}
+	if p.SearchHub != "" {
+		bare.SearchHub = actions[theSearchHub]
+	}
+	name, s, err := f.snippet(&bare, args)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	if err := snippets.ExecuteTemplate(&b, name, s); err != nil {
+		return nil, err
+	}
+	text := b.String()
+	r := &rendered{escapers: [...]*escaper{theToken: inScript, theNonce: inAttribute, theSearchHub: inScript}, size: len(text)}
+	if name == "ipx.html" {
+		r.escapers[theToken] = inURL
+	}
+	end := 0
+	for _, at := range anyAction.FindAllStringIndex(text, -1) {
+		r.texts = append(r.texts, text[end:at[0]])
+		r.values = append(r.values, value(slices.Index(actions[:], text[at[0]:at[1]])))
+		end = at[1]
+	}
+	r.texts = append(r.texts, text[end:])
+	return r, r.check(text)
+}
+
+// check has html/template render the actions in text, and returns an error if r
+// escapes a value otherwise.
+func (r *rendered) check(text string) error {
+	t, err := template.New("").Delims(leftDelim, rightDelim).Parse(text)
+	if err != nil {
+		return err
+	}
+	for _, s := range []string{unreserved, " +/=&\"'<>\\`${\u2028\n"} {
+		p := &Page{Token: Token{Value: s}, Nonce: s, SearchHub: s}
+		var want strings.Builder
+		if err := t.Execute(&want, p); err != nil {
+			return err
+		}
+		got, err := r.with(p)
+		if err != nil {
+			return err
+		}
+		if string(got) != want.String() {
+			return fmt.Errorf("searchtoken: %q is not escaped as html/template does where it stands", s)
+		}
+	}
+	return nil
+}
+
+// snippet says which of the files in templates/ to render, and with what.
+func (f FrontEnd) snippet(p *Page, args []string) (name string, s snippet, err error) {
+	s = snippet{Nonce: p.Nonce, Renews: p.RenewURL != ""}
+	switch f {
+	case IPX:
+		s.Library, err = p.ipxLoader(f, args[0], "pages", "inappwidget/loader")
+		return "ipx.html", s, err
+	case IPXBuilder:
+		s.Library, err = p.ipxLoader(f, args[0], "ipxinterface/v1/interfaces", "loader")
+		return "ipx.html", s, err
+	}
+	o, err := parseOptions(f, args)
+	if err != nil {
+		return "", snippet{}, err
+	}
+	switch f {
+	case JSUI:
+		return "jsui.html", s.ofJSUI(p, o), nil
+	case Atomic:
+		return "atomic.html", s.ofAtomic(p, o), nil
+	default:
+		return "headless.html", s.ofHeadless(p, o), nil
+	}
+}
+
+func (s snippet) ofJSUI(p *Page, o options) snippet {
 	base := o.library("searchui")
-	s := snippet{
-		StyleSheet: base + "/css/CoveoFullSearch.min.css",
-		Library:    base + "/js/CoveoJsSearch.min.js",
-		Integrity:  o["integrity"],
-		Nonce:      p.Nonce,
-		Renews:     p.RenewURL != "",
-	}
+	s.StyleSheet = base + "/css/CoveoFullSearch.min.css"
+	s.Library = base + "/js/CoveoJsSearch.min.js"
 	if o["lazy"] == "true" {
 		s.Library = base + "/js/CoveoJsSearch.Lazy.min.js"
 	}
+	s.Integrity = o["integrity"]
 	if culture := o["culture"]; culture != "" {
 		s.Scripts = append(s.Scripts, base+"/js/cultures/"+culture+".js")
 	}
@@ -167,67 +383,38 @@ func coveoJSUI(p *Page, pairs ...string) (template.HTML, error) {
 		"restUri":   platform + "/rest/search",
 		"analytics": withSearchHub(p, map[string]any{"endpoint": analytics + "/rest/ua"}),
 	}
-	return s.render("jsui.html")
+	return s
 }
 
-func coveoAtomic(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions(Atomic, pairs)
-	if comment := p.noToken(); err != nil || comment != "" {
-		return comment, err
-	}
+func (s snippet) ofAtomic(p *Page, o options) snippet {
 	base := o.library("atomic")
-	s := snippet{
-		StyleSheet: base + "/themes/coveo.css",
-		Library:    base + "/atomic.esm.js",
-		Nonce:      p.Nonce,
-		Renews:     p.RenewURL != "",
-		Page:       map[string]any{"root": o["root"], "renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
-	}
+	s.StyleSheet = base + "/themes/coveo.css"
+	s.Library = base + "/atomic.esm.js"
+	s.Page = map[string]any{"root": o["root"], "renewUrl": p.RenewURL, "configuration": p.engineConfiguration()}
 	if o["assets"] != assetsOrigin {
 		s.Assets = map[string]string{"root": o["root"], "language": base + "/lang", "icon": base + "/assets"}
 	}
-	return s.render("atomic.html")
+	return s
 }
 
-func coveoHeadless(p *Page, pairs ...string) (template.HTML, error) {
-	o, err := parseOptions(Headless, pairs)
-	if comment := p.noToken(); err != nil || comment != "" {
-		return comment, err
-	}
-	s := snippet{
-		Nonce:  p.Nonce,
-		Renews: p.RenewURL != "",
-		Page:   map[string]any{"renewUrl": p.RenewURL, "configuration": p.engineConfiguration()},
-	}
+func (s snippet) ofHeadless(p *Page, o options) snippet {
 	if o["build"] == "true" {
 		s.Library = o.library("headless") + "/headless.esm.js"
 	}
-	return s.render("headless.html")
-}
-
-func coveoIPX(p *Page, pageID string) (template.HTML, error) {
-	return ipx(p, IPX, pageID, "pages", "inappwidget/loader")
-}
-
-func coveoIPXBuilder(p *Page, interfaceID string) (template.HTML, error) {
-	return ipx(p, IPXBuilder, interfaceID, "ipxinterface/v1/interfaces", "loader")
+	s.Page = map[string]any{"renewUrl": p.RenewURL, "configuration": p.engineConfiguration()}
+	return s
 }
 
 // ipxID is a page's or an interface's id: a UUID, as far as is known.
 var ipxID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-func ipx(p *Page, f FrontEnd, id, collection, loader string) (template.HTML, error) {
+// ipxLoader is the URL of the loader of an In-Product Experience.
+func (p *Page) ipxLoader(f FrontEnd, id, collection, loader string) (string, error) {
 	if !ipxID.MatchString(id) {
 		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", f, truncate(id))
 	}
-	if comment := p.noToken(); comment != "" {
-		return comment, nil
-	}
 	query := url.Values{"access_token": {p.Token.Value}}
-	return snippet{
-		Library: p.ipxPlatform() + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(),
-		Nonce:   p.Nonce,
-	}.render("ipx.html")
+	return p.ipxPlatform() + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(), nil
 }
 
 // ipxPlatform is where the loaders come from. It is not known to us that an

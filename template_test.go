@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/url"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -137,6 +138,78 @@ func TestSnippets(t *testing.T) {
 				t.Errorf("renewAccessToken is there: %v", got)
 			}
 		})
+	}
+}
+
+// TestSnippetsDoNotMix renders pages that differ in one thing each by turns.
+func TestSnippetsDoNotMix(t *testing.T) {
+	base := searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/renew", SearchHub: "hub", Nonce: "abc+"}
+	type variant struct {
+		name string
+		page searchtoken.Page
+		args string
+	}
+	variants := []variant{{"base", base, ""}}
+	for name, change := range map[string]func(*searchtoken.Page){
+		"token":                 func(p *searchtoken.Page) { p.Token.Value = "d.e.f" },
+		"token with a quote":    func(p *searchtoken.Page) { p.Token.Value = `"` },
+		"organization":          func(p *searchtoken.Page) { p.OrganizationID = "other" },
+		"environment":           func(p *searchtoken.Page) { p.Environment = searchtoken.EnvHIPAA },
+		"platform":              func(p *searchtoken.Page) { p.PlatformURL = "https://platform.example.com" },
+		"analytics":             func(p *searchtoken.Page) { p.AnalyticsURL = "https://analytics.example.com" },
+		"no renewal":            func(p *searchtoken.Page) { p.RenewURL = "" },
+		"renewal elsewhere":     func(p *searchtoken.Page) { p.RenewURL = "/other" },
+		"hub":                   func(p *searchtoken.Page) { p.SearchHub = "other" },
+		"hub with a quote":      func(p *searchtoken.Page) { p.SearchHub = `"` },
+		"no hub":                func(p *searchtoken.Page) { p.SearchHub = "" },
+		"nonce":                 func(p *searchtoken.Page) { p.Nonce = "def=" },
+		"no nonce":              func(p *searchtoken.Page) { p.Nonce = "" },
+		"delimiters in a value": func(p *searchtoken.Page) { p.SearchHub = "{{.Token.Value}}" },
+	} {
+		page := base
+		change(&page)
+		variants = append(variants, variant{name, page, ""})
+	}
+	variants = append(variants, variant{"version", base, `"version" "1"`}, variant{"assets", base, `"assets" "https://assets.example.com"`})
+
+	for _, f := range []searchtoken.FrontEnd{searchtoken.JSUI, searchtoken.Atomic, searchtoken.Headless} {
+		out := map[string]string{} // to the name of the variant
+		for range 2 {
+			for _, v := range variants {
+				got, err := render(t, "{{"+string(f)+" . "+v.args+"}}", &v.page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if other, ok := out[got]; ok && other != v.name {
+					t.Errorf("%s: the snippets of %q and %q are the same", f, other, v.name)
+				}
+				out[got] = v.name
+			}
+		}
+		if len(out) != len(variants) {
+			t.Errorf("%s: %d snippets of %d pages, each rendered twice", f, len(out), len(variants))
+		}
+	}
+}
+
+// TestSnippetsAreBounded renders the pages of many organizations. What is kept of
+// one takes about 4 KB.
+func TestSnippetsAreBounded(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 2000 {
+		p := &searchtoken.Page{OrganizationID: fmt.Sprint("organization", i), RenewURL: "/renew", Token: searchtoken.Token{Value: "a.b.c"}}
+		if _, err := render(t, "{{coveoHeadless .}}", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("the snippets of 2000 organizations take %d KB", (after-before)>>10)
 	}
 }
 
