@@ -5,11 +5,19 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
 APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
-.PHONY: test fmt vet deps
+.PHONY: test fuzz fmt vet deps
 
-# Formatting and static checks of all modules, then all their tests.
-test: deps fmt vet e2e/cdn
+# Formatting and static checks of all modules, then all their tests. Some of the
+# core's do more where no race detector slows them down.
+test: deps fmt vet fuzz e2e/cdn
+	@go test -shuffle=on ./...
 	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
+
+# A short run of each fuzz test; FUZZTIME=10m is a long one. What fails is written to
+# testdata/fuzz, and is a test from then on.
+FUZZTIME = 5000x
+fuzz:
+	@for name in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0 . || exit 1; done
 
 fmt:
 	@files="$$(find . -name node_modules -prune -o -name '*.go' -print | xargs gofmt -l)"; test -z "$$files" || { echo "gofmt -w these files:"; echo "$$files"; exit 1; }

@@ -6,15 +6,20 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gorilla/sessions"
+
 	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
 // beside runs base and ours by turns, so that both see the same machine, and
@@ -179,4 +184,132 @@ func BenchmarkSnippet(b *testing.B) {
 			beside(b, rendering(plain), rendering(snippet))
 		})
 	}
+}
+
+// BenchmarkHitUsers has ever more users cached, beside a map of as many entries: what
+// grows is the memory's own latency.
+func BenchmarkHitUsers(b *testing.B) {
+	for _, users := range []int{1, 1000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
+			m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Cache: searchtoken.NewMemoryCache(2 * users)})
+			all := requestsOf(users)
+			warm(b, m, all)
+			asked := make([]*http.Request, 1<<16) // in no order, so that nothing is near
+			for i := range asked {
+				asked[i] = all[rand.IntN(users)]
+			}
+			beside(b, serving(floor(bare), 1, asked), serving(m.Handler(bare), 1, asked))
+		})
+	}
+}
+
+// BenchmarkCookieSession has the identity in a session's cookie, beside the decoding
+// of the session alone.
+func BenchmarkCookieSession(b *testing.B) {
+	store := sessions.NewCookieStore(sessionKey)
+	requests := requestsOf(1)
+	session := sessions.NewSession(store, "session")
+	session.Values["email"] = "user0@example.com"
+	w := httptest.NewRecorder()
+	if err := store.Save(requests[0], w, session); err != nil {
+		b.Fatal(err)
+	}
+	requests[0].Header.Set("Cookie", w.Header().Get("Set-Cookie"))
+	again := func(next http.Handler) http.Handler { // gorilla keeps what it has decoded with the request
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r.WithContext(context.Background()))
+		})
+	}
+	identify := searchtoken.SessionEmail(store, "session", "email")
+	decode := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := identify(r); err != nil {
+			b.Fatal(err)
+		}
+	})
+	m := newMiddleware(b, searchtoken.Config{Identify: identify})
+	beside(b, serving(again(decode), 1, requests), serving(again(m.Handler(bare)), 1, requests))
+}
+
+// BenchmarkMemory reports what a user takes in a MemoryCache beyond the bytes of the
+// token.
+func BenchmarkMemory(b *testing.B) {
+	const users = 1_000_000
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		before := heap()
+		c := searchtoken.NewMemoryCache(users * 11 / 10)
+		tokens := 0
+		for i := range users {
+			t := searchtoken.Token{Value: strings.Repeat("x", 896), Issued: time.Now(), Expiry: time.Now().Add(time.Hour)}
+			kept, err := c.Set(b.Context(), searchtoken.Key{User: sha256.Sum256(fmt.Append(nil, i))}, t, 0)
+			if !kept || err != nil {
+				b.Fatal(kept, err)
+			}
+			tokens += len(t.Value)
+		}
+		b.ReportMetric((float64(heap()-before)-float64(tokens))/users, "B/user")
+		runtime.KeepAlive(c)
+	}
+}
+
+// BenchmarkSweep replaces a million users who have expired by others, and reports the
+// longest time that a Set took: no lock is held for longer.
+func BenchmarkSweep(b *testing.B) {
+	const users = 1_000_000
+	for b.Loop() {
+		b.StopTimer()
+		c := searchtoken.NewMemoryCache(users)
+		set := func(i int, life time.Duration) time.Duration {
+			key := searchtoken.Key{User: sha256.Sum256(fmt.Append(nil, i))}
+			t := searchtoken.Token{Value: "token", Issued: time.Now(), Expiry: time.Now().Add(life)}
+			began := time.Now()
+			if _, err := c.Set(b.Context(), key, t, 0); err != nil {
+				b.Fatal(err)
+			}
+			return time.Since(began)
+		}
+		for i := range users {
+			set(i, 10*time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		var took []time.Duration
+		b.StartTimer()
+		for i := range users {
+			took = append(took, set(users+i, time.Hour))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)-1].Nanoseconds()), "longest-ns")
+		b.ReportMetric(float64(took[len(took)*9999/10000].Nanoseconds()), "p99.99-ns")
+	}
+}
+
+// BenchmarkCold has each request wait for a call over HTTP that takes 20 ms, beside the
+// call alone.
+func BenchmarkCold(b *testing.B) {
+	platform := searchtokentest.NewServer(searchtokentest.Config{})
+	defer platform.Close()
+	platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 20 * time.Millisecond})
+	cfg := searchtoken.ClientConfig{OrganizationID: searchtokentest.DefaultOrganizationID, APIKey: searchtokentest.DefaultAPIKey, PlatformURL: platform.URL}
+	client, err := searchtoken.NewClient(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := newMiddleware(b, searchtoken.Config{OrganizationID: cfg.OrganizationID, APIKey: cfg.APIKey, PlatformURL: cfg.PlatformURL, Identify: fromContext})
+	requests := requestsOf(100_000)
+	next := 0
+	beside(b, func(n int) {
+		for range n {
+			if _, err := client.Issue(b.Context(), searchtoken.TokenParams{UserIDs: searchtoken.Email("ann").UserIDs}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}, func(n int) {
+		serving(m.Handler(bare), 1, requests[next:next+n])(n)
+		next += n
+	})
 }

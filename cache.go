@@ -46,7 +46,7 @@ func userHash(prefix *[16]byte, ids []UserID) [sha256.Size]byte {
 func paramsHash(p *TokenParams, own []UserID) [sha256.Size]byte {
 	var buf [512]byte
 	b := buf[:0]
-	if slices.Equal(p.UserIDs, own) {
+	if slices.EqualFunc(p.UserIDs, own, sameUserID) {
 		b = appendUserIDs(b, nil)
 	} else {
 		b = appendUserIDs(b, p.UserIDs)
@@ -98,6 +98,11 @@ func appendUserIDs(b []byte, ids []UserID) []byte {
 		b = appendCommon(b, string(cmp.Or(id.Type, UserTypeUser)), string(UserTypeUser))
 	}
 	return b
+}
+
+func sameUserID(a, b UserID) bool {
+	a.Type, b.Type = cmp.Or(a.Type, UserTypeUser), cmp.Or(b.Type, UserTypeUser)
+	return a == b
 }
 
 // Cache keeps tokens. Its methods must be safe for concurrent use, and should

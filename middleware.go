@@ -410,14 +410,12 @@ func (m *Middleware) orderFor(r *http.Request, id *Identity, o *order) error {
 	}
 	params := m.route.Params
 	params.UserIDs = id.UserIDs
-	if described {
-		params.UserDisplayName = cmp.Or(id.DisplayName, params.UserDisplayName)
-		if len(id.Groups) > 0 {
-			params.UserGroups = id.Groups
-		}
-		if err := params.Validate(); err != nil {
-			return badIdentity(err)
-		}
+	params.UserDisplayName = cmp.Or(id.DisplayName, params.UserDisplayName)
+	if len(id.Groups) > 0 {
+		params.UserGroups = id.Groups
+	}
+	if err := params.Validate(); err != nil {
+		return badIdentity(err)
 	}
 	if m.route.Prepare != nil {
 		params = params.clone()

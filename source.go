@@ -57,6 +57,7 @@ type order struct {
 	userIDs    []UserID
 	sessionEnd time.Time // zero: not known
 	rejected   string    // a token that is not wanted again; may be empty
+	allowed    bool      // the user may force a fetch for it
 }
 
 // state is the state of t at now for the request that placed o.
@@ -348,10 +349,11 @@ func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKin
 	if err := s.heldBack(o.key, now); err != nil {
 		return nil, err
 	}
-	if kind == EventRenew {
+	if kind == EventRenew && !o.allowed { // counted once, however often it has to try
 		if err := s.renewals.allow(o.key.User, now); err != nil {
 			return nil, err
 		}
+		o.allowed = true
 	}
 	f := &flight{order: *o, kind: kind, epoch: epoch, done: make(chan struct{}), err: &unavailableError{errBrokeOff, firstRetry}}
 	params := o.params.clone() // the request may end before the fetch
@@ -452,8 +454,11 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 	s.settle(f, f.nearExpiry(t))
 	s.event(f.kind, elapsed, nil)
 
-	kept := true
+	// The cache may have failed to forget: then it keeps what it is given.
+	forgotten := func() bool { return s.localEpoch(f.key.User).Load() != epoch.local }
+	kept := !forgotten()
 	switch {
+	case !kept:
 	case f.kind == EventRenew && t.Value == f.rejected: // a renewal that brings nothing changes nothing
 		_, later, _ := s.lookup(ctx, f.key)
 		kept = later == epoch
@@ -462,8 +467,11 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 			s.cacheFailed(ctx, "Set", err)
 			kept = true
 		}
+		if kept && forgotten() {
+			_, _ = s.cache.Set(ctx, f.key, Token{}, epoch.cache)
+		}
 	}
-	f.again = !kept || s.localEpoch(f.key.User).Load() != epoch.local
+	f.again = !kept || forgotten()
 	f.token, f.issued, f.err = t, true, nil
 }
 

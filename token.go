@@ -585,11 +585,12 @@ func redactText(s string, known ...string) string {
 	if len(s) > maxRedacted { // without the last word, which may be half a secret
 		s = s[:max(strings.LastIndexByte(s[:maxRedacted], ' '), 0)]
 	}
+	s = printable(s) // first: a tab would hide what comes out with a space
 	// The longest first: "Ann" must not leave half of "Ann Lee".
 	slices.SortFunc(known, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	var pairs []string
 	for _, secret := range known {
-		pairs = append(pairs, secret, "[redacted]")
+		pairs = append(pairs, printable(secret), "[redacted]")
 	}
 	s = strings.NewReplacer(pairs...).Replace(s)
 	s = credentials.ReplaceAllString(s, "$1[redacted]")
@@ -609,15 +610,20 @@ type redactedError struct {
 func (e *redactedError) Error() string { return e.text }
 func (e *redactedError) Unwrap() error { return e.err }
 
-// truncate keeps the first 300 bytes of s, without control characters, which
-// could forge a line of a log.
-func truncate(s string) string {
-	s = strings.Map(func(r rune) rune {
+// printable is s with a space for each control character, which could forge a line
+// of a log.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
 	}, s)
+}
+
+// truncate keeps the first 300 bytes of s, as far as it is printable.
+func truncate(s string) string {
+	s = printable(s)
 	if len(s) > 300 {
 		s = strings.ToValidUTF8(s[:300], "") + "…"
 	}
