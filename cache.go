@@ -193,35 +193,41 @@ type paramsToken struct {
 	token  Token
 }
 
-func (c *MemoryCache) shard(user [sha256.Size]byte) (*shard, *atomic.Uint64) {
+func (c *MemoryCache) shard(user *[sha256.Size]byte) (*shard, *atomic.Uint64) {
 	s := &c.shards[binary.LittleEndian.Uint64(user[:])%uint64(len(c.shards))]
 	return s, &s.epochs[binary.LittleEndian.Uint64(user[8:])%epochStripes]
 }
 
 // Get implements Cache. The error is always nil.
-func (c *MemoryCache) Get(_ context.Context, key Key) (Token, uint64, error) {
-	s, stripe := c.shard(key.User)
-	epoch := stripe.Load() // before the token, as Cache demands
-	if u := s.get(key.User); u != nil {
+func (c *MemoryCache) Get(_ context.Context, key Key) (t Token, epoch uint64, err error) {
+	t, epoch = c.get(&key, time.Now())
+	return t, epoch, nil
+}
+
+// get is Get at a moment that is known.
+func (c *MemoryCache) get(key *Key, now time.Time) (t Token, epoch uint64) {
+	s, stripe := c.shard(&key.User)
+	epoch = stripe.Load() // before the token, as Cache demands
+	if u := s.get(&key.User); u != nil {
 		for i := range u.tokens {
-			if p := &u.tokens[i]; p.params == key.Params && p.token.Expiry.After(time.Now()) {
-				return p.token, epoch, nil
+			if p := &u.tokens[i]; p.params == key.Params && p.token.Expiry.After(now) {
+				return p.token, epoch
 			}
 		}
 	}
-	return Token{}, epoch, nil
+	return Token{}, epoch
 }
 
 // Set implements Cache. The error is always nil.
 func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (kept bool, err error) {
-	s, stripe := c.shard(key.User)
+	s, stripe := c.shard(&key.User)
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if stripe.Load() != epoch {
 		return false, nil
 	}
-	old := s.get(key.User)
+	old := s.get(&key.User)
 	var tokens []paramsToken
 	if old != nil {
 		tokens = make([]paramsToken, 0, len(old.tokens)+1)
@@ -249,16 +255,16 @@ func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (ke
 
 // Forget implements Cache. The error is always nil.
 func (c *MemoryCache) Forget(_ context.Context, user [sha256.Size]byte) error {
-	s, stripe := c.shard(user)
+	s, stripe := c.shard(&user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(user, s.get(user))
+	s.remove(user, s.get(&user))
 	stripe.Add(1) // last: whoever sees the epoch that begins must not see its predecessor's tokens
 	return nil
 }
 
 // get needs no lock. The conversion to a string is one that does not allocate.
-func (s *shard) get(user [sha256.Size]byte) *userTokens {
+func (s *shard) get(user *[sha256.Size]byte) *userTokens {
 	if u, ok := s.users.Get(string(user[:])); ok {
 		return u.(*userTokens)
 	}

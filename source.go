@@ -155,6 +155,7 @@ var (
 type source struct {
 	issuer  Issuer
 	cache   Cache
+	memory  *MemoryCache // cache, if it is one: a hit then takes one look at the clock
 	logger  *slog.Logger
 	observe func(Event) // may be nil
 
@@ -174,8 +175,9 @@ type source struct {
 }
 
 func newSource(cfg *Config) *source {
+	memory, _ := cfg.Cache.(*MemoryCache)
 	return &source{
-		issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
+		memory: memory, issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
 		slots:    make(chan struct{}, cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 		flights:  map[flightKey]*flight{},
 		failures: map[Key]*failure{},
@@ -240,8 +242,7 @@ func (s *source) token(ctx context.Context, o *order) (Token, error) {
 // find is token; waiting is since when it had to wait, or zero.
 func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time, err error) {
 	for tries := 0; tries < maxTries; {
-		t, epoch, cacheErr := s.lookup(ctx, o.key)
-		now := now()
+		t, epoch, now, cacheErr := s.lookup(ctx, o.key)
 		switch o.state(t, now) {
 		case nearExpiry:
 			s.refresh(ctx, o, epoch, now)
@@ -294,15 +295,19 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 	return Token{}, waiting, &unavailableError{errForgotten, firstRetry}
 }
 
-// lookup asks the cache. A failure is a miss.
-func (s *source) lookup(ctx context.Context, key Key) (Token, epoch, error) {
-	local := s.localEpoch(key.User).Load() // before the token, like the cache's
-	t, cached, err := s.cache.Get(ctx, key)
-	if err != nil {
-		s.cacheFailed(ctx, "Get", err)
-		return Token{}, epoch{local: local, unknown: true}, err
+// lookup asks the cache, and says when it answered. A failure is a miss.
+func (s *source) lookup(ctx context.Context, key Key) (t Token, e epoch, at time.Time, err error) {
+	e.local = s.localEpoch(key.User).Load() // before the token, like the cache's
+	if s.memory != nil {
+		at = now()
+		t, e.cache = s.memory.get(&key, at)
+		return t, e, at, nil
 	}
-	return t, epoch{cache: cached, local: local}, nil
+	if t, e.cache, err = s.cache.Get(ctx, key); err != nil {
+		s.cacheFailed(ctx, "Get", err)
+		return Token{}, epoch{local: e.local, unknown: true}, now(), err
+	}
+	return t, e, now(), nil
 }
 
 func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
@@ -426,17 +431,16 @@ func (s *source) end(f *flight) {
 // fetch gets the token of f from the issuer into the cache.
 func (s *source) fetch(ctx context.Context, f *flight) {
 	// Another fetch may have ended between the request's look and this one.
-	cached, epoch, _ := s.lookup(ctx, f.key)
+	cached, epoch, asked, _ := s.lookup(ctx, f.key)
 	if epoch.local != f.epoch.local || !epoch.unknown && !f.epoch.unknown && epoch.cache != f.epoch.cache {
 		f.again, f.err = true, nil
 		return
 	}
-	if st := f.state(cached, time.Now()); st == fresh || st == nearExpiry && f.kind != EventRefresh {
+	if st := f.state(cached, asked); st == fresh || st == nearExpiry && f.kind != EventRefresh {
 		f.token, f.err = cached, nil
 		return
 	}
 
-	asked := now()
 	params := f.grant(asked)
 	t, err := s.issue(ctx, params)
 	elapsed := time.Since(asked)
@@ -460,7 +464,7 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 	switch {
 	case !kept:
 	case f.kind == EventRenew && t.Value == f.rejected: // a renewal that brings nothing changes nothing
-		_, later, _ := s.lookup(ctx, f.key)
+		_, later, _, _ := s.lookup(ctx, f.key)
 		kept = later == epoch
 	case !epoch.unknown:
 		if kept, err = s.cache.Set(ctx, f.key, t, epoch.cache); err != nil {
