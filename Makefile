@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
 APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
-.PHONY: test fuzz fmt vet deps
+.PHONY: test bench fuzz fmt vet deps wrk
 
 # Formatting and static checks of all modules, then all their tests. Some of the
 # core's do more where no race detector slows them down.
@@ -18,6 +18,12 @@ test: deps fmt vet fuzz e2e/cdn
 FUZZTIME = 5000x
 fuzz:
 	@for name in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0 . || exit 1; done
+
+# What everything costs, beside what it is compared with: a column x is a ratio.
+bench: deps wrk e2e/peers/express/node_modules
+	@go test -run '^$$' -bench . -timeout 30m . | awk '/^cpu:/ { sub(/^cpu: /, ""); print "| " $$0 " |\n|---|---|---|---|---|---|" } \
+		/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf " %s %s |", $$i, $$(i+1); print "" } /FAIL|panic/'
+	@cd e2e && go run ./peers
 
 fmt:
 	@files="$$(find . -name node_modules -prune -o -name '*.go' -print | xargs gofmt -l)"; test -z "$$files" || { echo "gofmt -w these files:"; echo "$$files"; exit 1; }
@@ -32,6 +38,13 @@ deps:
 	command -v chromium >/dev/null || packages="$$packages chromium"; \
 	command -v npm >/dev/null || packages="$$packages nodejs npm"; \
 	test -z "$$packages" || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends $$packages; }
+
+wrk:
+	@command -v wrk >/dev/null || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends wrk; }
+
+e2e/peers/express/node_modules: e2e/peers/express/package-lock.json | deps
+	cd e2e/peers/express && npm ci
+	@touch $@
 
 # Coveo's front-end libraries as its CDN serves them.
 e2e/cdn: e2e/package-lock.json e2e/bundle.mjs | deps

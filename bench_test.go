@@ -272,37 +272,6 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkSweep replaces a million users who have expired by others, and reports the
-// longest time that a Set took: no lock is held for longer.
-func BenchmarkSweep(b *testing.B) {
-	const users = 1_000_000
-	for b.Loop() {
-		b.StopTimer()
-		c := searchtoken.NewMemoryCache(users)
-		set := func(i int, life time.Duration) time.Duration {
-			key := searchtoken.Key{User: sha256.Sum256(fmt.Append(nil, i))}
-			t := searchtoken.Token{Value: "token", Issued: time.Now(), Expiry: time.Now().Add(life)}
-			began := time.Now()
-			if _, err := c.Set(b.Context(), key, t, 0); err != nil {
-				b.Fatal(err)
-			}
-			return time.Since(began)
-		}
-		for i := range users {
-			set(i, 10*time.Second)
-		}
-		time.Sleep(10 * time.Second)
-		var took []time.Duration
-		b.StartTimer()
-		for i := range users {
-			took = append(took, set(users+i, time.Hour))
-		}
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)-1].Nanoseconds()), "longest-ns")
-		b.ReportMetric(float64(took[len(took)*9999/10000].Nanoseconds()), "p99.99-ns")
-	}
-}
-
 // BenchmarkCold has each request wait for a call over HTTP that takes 20 ms, beside the
 // call alone.
 func BenchmarkCold(b *testing.B) {
