@@ -127,7 +127,8 @@ type Config struct {
 	// Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, the cache
-	// and the session store, and why an identity was not found at debug level.
+	// and the session store, each of a kind at most once a minute, and why an
+	// identity was not found at debug level.
 	// What looks like a key, a token or an e-mail address is taken out of the
 	// errors first; another secret in an error of your own parts is not known
 	// to be one. Default: slog.Default().
@@ -454,10 +455,11 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	return nil
 }
 
-// Close ends background work, and waits for the fetches that are under way, 10
-// seconds at most with an Issuer that heeds its context. Routes made by With are
-// closed with it. A closed Middleware still serves, and refreshes no token ahead
-// of its expiry. The error is always nil; Close may be called again.
+// Close ends background work, and waits for the fetches that are under way or
+// queue for their turn; none takes longer than 10 seconds with a Cache that heeds
+// its context. Routes made by With are closed with it. A closed Middleware still
+// serves, and refreshes no token ahead of its expiry. The error is always nil; Close
+// may be called again.
 func (m *Middleware) Close() error {
 	m.source.close()
 	return nil

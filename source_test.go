@@ -441,29 +441,55 @@ func TestForgetTakesAllTokensOfAUser(t *testing.T) {
 }
 
 // TestSecondInstance has two middlewares on one cache, as two processes are.
+// TestSecondInstance has two instances share a cache. The user is forgotten on one
+// of them while the other fetches, and what that brings is worth nothing.
 func TestSecondInstance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		shared := searchtoken.NewMemoryCache(0)
-		slow := &issuer{answer: slowly(4 * time.Second)}
-		quick := &issuer{answer: slowly(time.Second)}
-		a := newMiddleware(t, searchtoken.Config{Issuer: slow, Cache: shared})
-		b := newMiddleware(t, searchtoken.Config{Issuer: quick, Cache: shared})
-		var got string
-		var wg sync.WaitGroup
-		wg.Go(func() { got = get(a, request("ann")).Body.String() })
-		time.Sleep(time.Second)
-		if err := b.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
-			t.Fatal(err)
-		}
-		fresh := get(b, request("ann")).Body.String()
-		wg.Wait()
-		if got != fresh {
-			t.Errorf("a fetch from before the Forget handed out its own token, not the one that is cached since")
-		}
-		if get(a, request("ann")).Body.String() != fresh {
-			t.Errorf("a fetch from before the Forget replaced the token")
-		}
-	})
+	for _, tt := range []struct {
+		name   string
+		before time.Duration // how long ago the user's first token was fetched; 0: never
+		fetch  func(m *searchtoken.Middleware, first string) *httptest.ResponseRecorder
+		want   string // whose token the one who fetches gets
+	}{
+		{"fetch", 0, func(m *searchtoken.Middleware, _ string) *httptest.ResponseRecorder { return get(m, request("ann")) }, "the second"},
+		{"refresh", 23 * time.Hour, func(m *searchtoken.Middleware, _ string) *httptest.ResponseRecorder { return get(m, request("ann")) }, "the first"},
+		{"renewal", time.Hour, func(m *searchtoken.Middleware, first string) *httptest.ResponseRecorder {
+			r := renewal("ann", first)
+			r.Header.Set("Accept", "text/plain")
+			return renew(m, r)
+		}, "the second"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				shared := searchtoken.NewMemoryCache(0)
+				a := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(4 * time.Second)}, Cache: shared})
+				b := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(time.Second)}, Cache: shared})
+				first := ""
+				if tt.before > 0 {
+					first = get(b, request("ann")).Body.String()
+					time.Sleep(tt.before)
+				}
+				var got string
+				var wg sync.WaitGroup
+				wg.Go(func() { got = tt.fetch(a, first).Body.String() })
+				time.Sleep(time.Second)
+				if err := b.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
+					t.Fatal(err)
+				}
+				second := get(b, request("ann")).Body.String()
+				wg.Wait()
+				time.Sleep(10 * time.Second)
+				names := map[string]string{first: "the first", second: "the second"}
+				if names[got] != tt.want {
+					t.Errorf("it got %q, want %s", names[got], tt.want)
+				}
+				for name, m := range map[string]*searchtoken.Middleware{"a": a, "b": b} {
+					if later := get(m, request("ann")).Body.String(); later != second {
+						t.Errorf("%s has another token than the one that was fetched after the Forget", name)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestFetchLooksIntoTheCacheAgain(t *testing.T) {
