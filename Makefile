@@ -17,12 +17,13 @@ test: deps fmt vet fuzz e2e/cdn
 # testdata/fuzz, and is a test from then on.
 FUZZTIME = 5000x
 fuzz:
-	@for name in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0 . || exit 1; done
+	@go vet . && for name in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0 . || exit 1; done
 
-# What everything costs, beside what it is compared with: a column x is a ratio.
+# What everything costs, beside what it is compared with: x is the ratio.
 bench: deps wrk e2e/peers/express/node_modules
-	@go test -run '^$$' -bench . -timeout 30m . | awk '/^cpu:/ { sub(/^cpu: /, ""); print "| " $$0 " |\n|---|---|---|---|---|---|" } \
-		/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf " %s %s |", $$i, $$(i+1); print "" } /FAIL|panic/'
+	@go test -run '^$$' -bench . -timeout 30m . >bench.out || { cat bench.out; exit 1; }
+	@printf '| benchmark | result |\n|---|---|\n'
+	@awk '/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf "%s %s %s", i > 3 ? "," : "", $$i, $$(i+1); print " |" }' bench.out
 	@cd e2e && go run ./peers
 
 fmt:
@@ -39,7 +40,7 @@ deps:
 	command -v npm >/dev/null || packages="$$packages nodejs npm"; \
 	test -z "$$packages" || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends $$packages; }
 
-wrk:
+wrk: | deps
 	@command -v wrk >/dev/null || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends wrk; }
 
 e2e/peers/express/node_modules: e2e/peers/express/package-lock.json | deps

@@ -163,7 +163,7 @@ func BenchmarkHit(b *testing.B) {
 				m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Route: route.Route})
 				requests := requestsOf(64)
 				warm(b, m, requests)
-				beside(b, 256, serving(floor(bare, nil), goroutines, requests), serving(m.Handler(bare), goroutines, requests))
+				beside(b, 256*goroutines, serving(floor(bare, nil), goroutines, requests), serving(m.Handler(bare), goroutines, requests))
 			})
 		}
 	}
@@ -187,8 +187,9 @@ func BenchmarkSnippet(b *testing.B) {
 	} {
 		b.Run(string(name), func(b *testing.B) {
 			snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{" + string(name) + " . " + call + "}}"))
-			b.ReportAllocs()
 			beside(b, 256, rendering(plain), rendering(snippet))
+			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(snippet)(1) }), "ours-allocs/op")
+			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(plain)(1) }), "base-allocs/op")
 		})
 	}
 }

@@ -455,7 +455,7 @@ func FuzzKeys(f *testing.F) {
 // rejected, to the page's own site, or with a status that says why not.
 func FuzzRenewBody(f *testing.F) {
 	statuses := []int{200, 400, 401, 403, 405, 413, 429}
-	later := jwt(map[string]any{"iat": 1 << 33})
+	later := jwt(map[string]any{"iat": int64(1) << 33})
 
 	add := func(method, site, origin, accept, body string) {
 		f.Add(method, "application/json", site, origin, accept, body, true)

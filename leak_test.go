@@ -1,6 +1,7 @@
 package searchtoken_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http/httptest"
@@ -70,10 +71,12 @@ func TestNothingOutlivesItsUse(t *testing.T) {
 			synctest.Wait()
 		}
 		run(0, batch) // what is allocated once
-		goroutines, heap := runtime.NumGoroutine(), heapInUse()
+		heap := heapInUse()
 		run(batch, users)
-		if got := runtime.NumGoroutine(); got > goroutines {
-			t.Errorf("%d goroutines, %d before", got, goroutines)
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if left := bytes.Count(stacks, []byte("searchtoken.(*source)")); left > 0 {
+			t.Errorf("%d goroutines are left:\n%s", left, stacks)
 		}
 		if grown := heapInUse() - heap; grown > most {
 			t.Errorf("%d users leave %d bytes behind, want at most %d", users, grown, most)

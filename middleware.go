@@ -455,11 +455,11 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	return nil
 }
 
-// Close ends background work, and waits for the fetches that are under way or
-// queue for their turn; none takes longer than 10 seconds with a Cache that heeds
-// its context. Routes made by With are closed with it. A closed Middleware still
-// serves, and refreshes no token ahead of its expiry. The error is always nil; Close
-// may be called again.
+// Close ends background work, and waits for the fetches that are under way, 10
+// seconds at most with a Cache that heeds its context, and for those that wait for
+// their turn after them. Routes made by With are closed with it. A closed Middleware
+// still serves, and refreshes no token ahead of its expiry. The error is always nil;
+// Close may be called again.
 func (m *Middleware) Close() error {
 	m.source.close()
 	return nil

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"html"
 	"html/template"
+	"io"
 	"net/url"
 	"regexp"
-	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -192,24 +193,127 @@ func TestSnippetsDoNotMix(t *testing.T) {
 	}
 }
 
-// TestSnippetsAreBounded renders the pages of many organizations. What is kept of
-// one takes about 4 KB.
-func TestSnippetsAreBounded(t *testing.T) {
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+// TestValuesAreEscaped puts each character into each value, alone and among others.
+func TestValuesAreEscaped(t *testing.T) {
+	var values []string
+	for c := range rune(0x100) {
+		values = append(values, string(c), "a"+string(c)+"b")
 	}
-	before := heap()
-	for i := range 800 {
-		p := &searchtoken.Page{OrganizationID: fmt.Sprint("organization", i), RenewURL: "/renew", Token: searchtoken.Token{Value: "a.b.c"}}
-		if _, err := render(t, "{{coveoHeadless .}}", p); err != nil {
-			t.Fatal(err)
+	values = append(values, "\u2028", "\u2029", "\ufeff", "\xff", "</script>", "<!--", "{{.}}", "${a}", "日本")
+	for f, args := range map[searchtoken.FrontEnd][]string{
+		searchtoken.JSUI: nil, searchtoken.Atomic: nil, searchtoken.Headless: nil, searchtoken.IPX: {"id"}, searchtoken.IPXBuilder: {"id"},
+	} {
+		call := "{{" + string(f) + " ."
+		for _, arg := range args {
+			call += fmt.Sprintf(" %q", arg)
+		}
+		snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(call + "}}"))
+		for _, v := range values {
+			p := &searchtoken.Page{OrganizationID: "acme", RenewURL: "/renew", Token: searchtoken.Token{Value: v}, Nonce: v, SearchHub: v}
+			want, err := searchtoken.RenderByHTMLTemplate(f, p, args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			if err := snippet.Execute(&got, p); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got.String()); diff != "" {
+				t.Errorf("%s of %q (-html/template +got):\n%s", f, v, diff)
+			}
 		}
 	}
-	if after := heap(); after > before+2<<20 {
-		t.Errorf("the snippets of 800 organizations take %d KB", (after-before)>>10)
+}
+
+// TestSnippetsOfTheSameParts renders pages with and without a nonce and a hub by
+// turns, and options that read the same one after the other.
+func TestSnippetsOfTheSameParts(t *testing.T) {
+	plain := searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
+	nonce, hub := plain, plain
+	nonce.Nonce, hub.SearchHub = "abc+", "hub"
+	for _, f := range []searchtoken.FrontEnd{searchtoken.JSUI, searchtoken.Atomic, searchtoken.Headless} {
+		for _, page := range []*searchtoken.Page{&plain, &nonce, &plain, &hub, &plain} {
+			out, err := render(t, "{{"+string(f)+" .}}", page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := strings.Contains(out, "nonce"), page.Nonce != ""; got != want {
+				t.Errorf("%s: a nonce is there: %v, want %v", f, got, want)
+			}
+			if got, want := strings.Contains(out, "searchHub"), page.SearchHub != ""; got != want {
+				t.Errorf("%s: a hub is there: %v, want %v", f, got, want)
+			}
+		}
+	}
+	one, err := render(t, `{{coveoAtomic . "root" "aversion3"}}`, &plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := render(t, `{{coveoAtomic . "root" "a" "version" "3"}}`, &plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one == two {
+		t.Error("other options, and the same snippet")
+	}
+}
+
+// TestSnippetAllocatesLittle: what does not change is not rendered again.
+func TestSnippetAllocatesLittle(t *testing.T) {
+	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, SearchHub: "hub", Nonce: "bm9uY2U="}
+	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{coveoJSUI .}}"))
+	got := testing.AllocsPerRun(1000, func() {
+		if err := snippet.Execute(io.Discard, page); err != nil {
+			t.Fatal(err)
+		}
+	})
+	const most = 12 // of which html/template takes all but 1
+	if got > most {
+		t.Errorf("a snippet that has been rendered before allocates %v times, want %d at most", got, most)
+	}
+}
+
+// TestSnippetsSideBySide renders the pages of several organizations from goroutines
+// side by side.
+func TestSnippetsSideBySide(t *testing.T) {
+	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{coveoHeadless .}}"))
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 100 {
+				organization := fmt.Sprint("organization", (7*i+g)%50)
+				p := &searchtoken.Page{OrganizationID: organization, Token: searchtoken.Token{Value: fmt.Sprintf("token-%d-%d", g, i)}}
+				var out strings.Builder
+				if err := snippet.Execute(&out, p); err != nil {
+					t.Error(err)
+				}
+				if !strings.Contains(out.String(), `"`+organization+`"`) || !strings.Contains(out.String(), `"`+p.Token.Value+`"`) {
+					t.Errorf("the snippet of %s with %s is another's: %s", organization, p.Token.Value, out.String())
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestSnippetsAreBounded renders the pages of many organizations, and some that are
+// long.
+func TestSnippetsAreBounded(t *testing.T) {
+	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{coveoHeadless .}}"))
+	renderAll := func(n int, renewURL string) {
+		for i := range n {
+			p := &searchtoken.Page{OrganizationID: fmt.Sprint("organization", i), RenewURL: renewURL, Token: searchtoken.Token{Value: "a.b.c"}}
+			if err := snippet.Execute(io.Discard, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	renderAll(1024, "/renew")
+	before := heapInUse()
+	renderAll(1800, "/renew")
+	renderAll(100, "/"+strings.Repeat("x", 64<<10))
+	if grown := heapInUse() - before; grown > 2<<20 {
+		t.Errorf("the snippets of more organizations take %d KB more", grown>>10)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command peers loads servers of the same search page in turn, and prints what
 // each of them can do as a Markdown table:
 //
@@ -52,7 +54,8 @@ func main() {
 	// One round more: in the first, just-in-time compilers warm up. It counts for
 	// the calls of the platform only.
 	for round := range max(*rounds, 1) + 1 {
-		for _, p := range peers {
+		for i := range peers {
+			p := peers[(i+round)%len(peers)] // each goes first once
 			r := p.load(*seconds, platform)
 			fmt.Fprintf(os.Stderr, "round %d: %6.0f/s  %s\n", round, r.perSecond(), p.name)
 			p.runs = append(p.runs, r)
@@ -77,7 +80,8 @@ func requirements() (missing error) {
 	return missing
 }
 
-// printTable prints what the peers did, and how it compares with the first.
+// printTable prints what the peers did, and how it compares with the first in the
+// same round.
 func printTable(peers []*peer) {
 	fmt.Println("| server | per second | of the limit | p50 ms | p99 ms | CPU µs each | peak memory MB | token calls per 10,000 | bytes |")
 	fmt.Println("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
@@ -86,9 +90,12 @@ func printTable(peers []*peer) {
 		for _, r := range p.runs {
 			calls, pages = calls+r.calls, pages+r.Pages
 		}
-		perSecond := p.median(run.perSecond)
+		var ofLimit []float64
+		for i, r := range p.runs[1:] {
+			ofLimit = append(ofLimit, r.perSecond()/peers[0].runs[1:][i].perSecond())
+		}
 		fmt.Printf("| %s | %.0f | %.2f | %.1f | %.1f | %.0f | %.0f | %.1f | %d |\n",
-			p.name, perSecond, perSecond/peers[0].median(run.perSecond),
+			p.name, p.median(run.perSecond), median(ofLimit),
 			p.median(func(r run) float64 { return r.P50 }), p.median(func(r run) float64 { return r.P99 }),
 			p.median(run.cpuEach), p.peakMemory(), float64(calls)/float64(pages)*1e4, p.bytes)
 	}
@@ -100,6 +107,10 @@ func (p *peer) median(figure func(run) float64) float64 {
 	for _, r := range p.runs[1:] {
 		figures = append(figures, figure(r))
 	}
+	return median(figures)
+}
+
+func median(figures []float64) float64 {
 	slices.Sort(figures)
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
 }
