@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,6 +182,36 @@ func TestMemoryCache(t *testing.T) {
 			}
 			return n <= 5000 && n > 4500
 		}, true},
+		{"a user who was forgotten takes no place", 2, func(c cacheTest) any {
+			c.set(keyOf(0, 0), "0", time.Hour)
+			c.forget(keyOf(0, 0))
+			c.set(keyOf(0, 0), "0b", 2*time.Hour)
+			c.set(keyOf(1, 0), "1", time.Hour)
+			return []string{c.value(keyOf(0, 0)), c.value(keyOf(1, 0))}
+		}, []string{"0b", "1"}},
+		{"a user who is forgotten gives up no other's place", 2, func(c cacheTest) any {
+			c.set(keyOf(0, 0), "0", time.Hour)
+			c.set(keyOf(1, 0), "1", 2*time.Hour)
+			c.forget(keyOf(1, 0))
+			c.set(keyOf(2, 0), "2", 3*time.Hour)
+			c.set(keyOf(3, 0), "3", 4*time.Hour)
+			return []string{c.value(keyOf(0, 0)), c.value(keyOf(2, 0)), c.value(keyOf(3, 0))}
+		}, []string{"", "2", "3"}},
+		{"a user goes with the last token", 500, func(c cacheTest) any {
+			c.set(keyOf(1, 1), "a", 2*time.Hour)
+			c.set(keyOf(1, 2), "b", time.Hour)
+			time.Sleep(90 * time.Minute)
+			for i := range 200 { // as many as meet in one shard
+				c.set(keyOf(2+i, 0), "c", time.Hour)
+			}
+			return c.value(keyOf(1, 1))
+		}, "a"},
+		{"of a user's tokens the first to expire makes room", 0, func(c cacheTest) any {
+			for i := range 65 {
+				c.set(keyOf(1, i), fmt.Sprint(i), time.Hour+time.Duration(i))
+			}
+			return []string{c.value(keyOf(1, 0)), c.value(keyOf(1, 1)), c.value(keyOf(1, 63)), c.value(keyOf(1, 64))}
+		}, []string{"", "1", "63", "64"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -219,6 +250,33 @@ func TestMemoryCacheForgetWins(t *testing.T) {
 			t.Fatal("a token from before the Forget is there after it")
 		}
 	}
+}
+
+// TestMemoryCacheEpochs has a user forgotten again and again: no token from before comes
+// with the epoch that a Forget began.
+func TestMemoryCacheEpochs(t *testing.T) {
+	c, key := searchtoken.NewMemoryCache(0), keyOf(1, 1)
+	var wg sync.WaitGroup
+	var done atomic.Bool
+	for range 2 {
+		wg.Go(func() {
+			for !done.Load() {
+				token, epoch, _ := c.Get(t.Context(), key)
+				var n uint64
+				if _, err := fmt.Sscan(token.Value, &n); err == nil && n < epoch {
+					t.Errorf("a token of epoch %d came with epoch %d", n, epoch)
+					return
+				}
+			}
+		})
+	}
+	for n := range uint64(30_000) {
+		token := searchtoken.Token{Value: fmt.Sprint(n), Expiry: time.Now().Add(time.Hour)}
+		_, _ = c.Set(t.Context(), key, token, n)
+		_ = c.Forget(t.Context(), key.User)
+	}
+	done.Store(true)
+	wg.Wait()
 }
 
 func TestMemoryCacheHitDoesNotAllocate(t *testing.T) {

@@ -580,7 +580,7 @@ var ofCalls = []struct {
 		return ""
 	}},
 	{"no call before the Retry-After of a 429", func(s *site, c *call) string {
-		if s.weather.cacheSlow == 0 && c.began.After(s.limited) && c.began.Before(s.until) {
+		if c.began.After(s.limited) && c.began.Before(s.until) {
 			return fmt.Sprintf("%v too early", s.until.Sub(c.began))
 		}
 		return ""

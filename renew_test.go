@@ -52,6 +52,7 @@ func TestRenewHandlerAnswers(t *testing.T) {
 		{name: "anything", accept: "*/*"},
 		{name: "no text", accept: "text/plain;q=0, */*"},
 		{name: "garbage", accept: ";;,text/;q=x"},
+		{name: "quality above 1", accept: "text/plain;q=1.5, application/json"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -202,12 +202,12 @@ type flightKey struct {
 // done is written before done is closed, and not read before.
 type flight struct {
 	order
+	at         flightKey
 	kind       EventKind // EventFetch, EventRefresh or EventRenew
-	epoch      epoch
-	waiters    int  // requests; those who left do not count
-	tracked    bool // Close waits for it
-	generation int  // of the upstream's failures, when its turn came
-	probe      bool // whether the upstream's answer is awaited by all others
+	waiters    int       // requests; those who left do not count
+	tracked    bool      // Close waits for it
+	generation int       // of the upstream's failures, when it was called
+	probe      bool      // the upstream's answer is awaited by all others
 
 	done   chan struct{}
 	token  Token
@@ -216,15 +216,25 @@ type flight struct {
 	err    error
 }
 
-// serves reports whether f ended with a token for o.
-func (f *flight) serves(o *order) bool {
-	if f.again || f.token.Value == o.rejected {
-		return false
+// answer is what f brought for o: a token, an error, or neither.
+func (f *flight) answer(o *order) (Token, error) {
+	st := dead
+	switch {
+	case f.err != nil:
+		return Token{}, f.err
+	case f.again:
+		return Token{}, nil
+	case f.issued && f.token.Value == o.rejected:
+		return Token{}, &unavailableError{errRejected, firstRetry}
+	case f.issued: // later than whatever was rejected, which is only a claim
+		st = o.lifeState(f.token, time.Now())
+	default:
+		st = o.state(f.token, time.Now())
 	}
-	if f.issued { // later than whatever was rejected, which is only a claim
-		return o.lifeState(f.token, time.Now()) != dead
+	if st == dead { // it outlives the session of o, for example
+		return Token{}, nil
 	}
-	return o.state(f.token, time.Now()) != dead
+	return f.token, nil
 }
 
 // token returns a token for o. It waits no longer than ctx; the fetch that it
@@ -245,7 +255,7 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 		t, epoch, now, cacheErr := s.lookup(ctx, o.key)
 		switch o.state(t, now) {
 		case nearExpiry:
-			s.refresh(ctx, o, epoch, now)
+			s.refresh(ctx, o, epoch)
 			fallthrough
 		case fresh:
 			return t, waiting, nil
@@ -267,7 +277,7 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 		}
 		// Good, had it not been rejected; or there is no knowing.
 		forced := o.rejected != "" && (cacheErr != nil || o.lifeState(t, now) != dead)
-		f, own, err := s.join(ctx, o, epoch, forced, now)
+		f, own, err := s.join(ctx, o, epoch, forced)
 		if err != nil {
 			return Token{}, waiting, err
 		}
@@ -277,16 +287,10 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 			s.leave(f)
 			return Token{}, waiting, &unavailableError{context.Cause(ctx), firstRetry}
 		}
-		switch {
-		case f.err != nil:
-			return Token{}, waiting, f.err
-		case f.serves(o):
-			return f.token, waiting, nil
-		case f.issued && !f.again && f.token.Value == o.rejected:
-			return Token{}, waiting, &unavailableError{errRejected, firstRetry}
+		if t, err := f.answer(o); t.Value != "" || err != nil {
+			return t, waiting, err
 		}
-		// Another's fetch may have brought a token that outlives this session:
-		// that is no try of this request's own.
+		// What another's fetch brought for others is no try of this request's own.
 		if own || f.again {
 			tries++
 		}
@@ -313,7 +317,7 @@ func (s *source) lookup(ctx context.Context, key Key) (t Token, e epoch, at time
 func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
 
 // join returns the fetch for o that is under way, or starts one of its own.
-func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, now time.Time) (f *flight, own bool, err error) {
+func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool) (f *flight, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f = s.flights[flightKey{o.key, epoch}]; f == nil {
@@ -321,7 +325,7 @@ func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool, n
 		if forced {
 			kind = EventRenew
 		}
-		if f, err = s.start(ctx, o, epoch, kind, now); err != nil {
+		if f, err = s.start(ctx, o, flightKey{o.key, epoch}, kind); err != nil {
 			return nil, false, err
 		}
 		own = true
@@ -339,18 +343,19 @@ func (s *source) leave(f *flight) {
 
 // refresh starts a fetch for o in the background, unless one is under way or
 // would come too early. It does not queue with those that requests wait for.
-func (s *source) refresh(ctx context.Context, o *order, epoch epoch, now time.Time) {
+func (s *source) refresh(ctx context.Context, o *order, epoch epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.slots) == cap(s.slots) || s.flights[flightKey{o.key, epoch}] != nil {
 		return
 	}
 	// An error says that it is too early: the good token goes on.
-	_, _ = s.start(ctx, o, epoch, EventRefresh, now)
+	_, _ = s.start(ctx, o, flightKey{o.key, epoch}, EventRefresh)
 }
 
 // start starts a fetch, or says what holds it back. The caller holds mu.
-func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKind, now time.Time) (*flight, error) {
+func (s *source) start(ctx context.Context, o *order, at flightKey, kind EventKind) (*flight, error) {
+	now := time.Now()
 	if err := s.heldBack(o.key, now); err != nil {
 		return nil, err
 	}
@@ -360,10 +365,10 @@ func (s *source) start(ctx context.Context, o *order, epoch epoch, kind EventKin
 		}
 		o.allowed = true
 	}
-	f := &flight{order: *o, kind: kind, epoch: epoch, done: make(chan struct{}), err: &unavailableError{errBrokeOff, firstRetry}}
+	f := &flight{order: *o, at: at, kind: kind, done: make(chan struct{}), err: &unavailableError{errBrokeOff, firstRetry}}
 	params := o.params.clone() // the request may end before the fetch
 	f.params, f.userIDs = &params, slices.Clone(o.userIDs)
-	s.flights[flightKey{o.key, epoch}] = f
+	s.flights[at] = f
 	if f.tracked = !s.closed; f.tracked {
 		s.running.Add(1)
 	}
@@ -396,32 +401,38 @@ func (s *source) run(ctx context.Context, f *flight) {
 
 // begin waits for the turn of f, and reports whether f is still wanted then.
 func (s *source) begin(f *flight) bool {
-	queued := false
 	select {
 	case s.slots <- struct{}{}:
+		return true
 	default:
-		queued = true
-		s.slots <- struct{}{}
 	}
+	s.slots <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if queued && f.waiters == 0 {
+	if f.waiters == 0 {
 		s.end(f)
 		return false
 	}
-	if err := s.heldBack(f.key, time.Now()); err != nil {
-		f.err = err
-		return false
-	}
-	f.generation, f.probe = s.upstream.generation, s.upstream.err != nil
-	s.upstream.probing = s.upstream.probing || f.probe
 	return true
+}
+
+// admit says what holds back the call of f, or notes that it begins.
+func (s *source) admit(f *flight) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := &s.upstream
+	if err := s.heldBack(f.key, time.Now()); err != nil {
+		return err
+	}
+	f.generation, f.probe = u.generation, u.err != nil
+	u.probing = u.probing || f.probe
+	return nil
 }
 
 // end makes place for another fetch of the same. The caller holds mu.
 func (s *source) end(f *flight) {
-	if k := (flightKey{f.key, f.epoch}); s.flights[k] == f {
-		delete(s.flights, k)
+	if s.flights[f.at] == f {
+		delete(s.flights, f.at)
 	}
 	if f.probe {
 		s.upstream.probing = false
@@ -430,9 +441,12 @@ func (s *source) end(f *flight) {
 
 // fetch gets the token of f from the issuer into the cache.
 func (s *source) fetch(ctx context.Context, f *flight) {
-	// Another fetch may have ended between the request's look and this one.
-	cached, epoch, asked, _ := s.lookup(ctx, f.key)
-	if epoch.local != f.epoch.local || !epoch.unknown && !f.epoch.unknown && epoch.cache != f.epoch.cache {
+	// Another fetch may have ended between the request's look and this one, which
+	// leaves most of the time to the issuer.
+	look, cancel := context.WithTimeout(ctx, fetchTimeout/4)
+	cached, epoch, asked, _ := s.lookup(look, f.key)
+	cancel()
+	if epoch.local != f.at.local || !epoch.unknown && !f.at.unknown && epoch.cache != f.at.cache {
 		f.again, f.err = true, nil
 		return
 	}
@@ -440,8 +454,12 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 		f.token, f.err = cached, nil
 		return
 	}
+	if f.err = s.admit(f); f.err != nil {
+		return
+	}
 
 	params := f.grant(asked)
+	secrets := knownSecrets("", params) // before the issuer can change them
 	t, err := s.issue(ctx, params)
 	elapsed := time.Since(asked)
 	if err == nil {
@@ -449,7 +467,7 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 		err = f.unusable(t)
 	}
 	if err != nil {
-		err = redact(err, knownSecrets("", params)...)
+		err = redact(err, secrets...)
 		s.settle(f, err)
 		f.err = s.unavailable(f.key, err)
 		s.failed(ctx, f.kind, elapsed, f.err)
@@ -457,26 +475,34 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 	}
 	s.settle(f, f.nearExpiry(t))
 	s.event(f.kind, elapsed, nil)
+	f.again = !s.keep(ctx, f, t, epoch)
+	f.token, f.issued, f.err = t, true, nil
+}
 
-	// The cache may have failed to forget: then it keeps what it is given.
+// keep puts t into the cache, and reports whether the user was not forgotten since
+// epoch. A Forget that the cache failed to carry out counts: what the cache keeps in
+// spite of it is taken out again.
+func (s *source) keep(ctx context.Context, f *flight, t Token, epoch epoch) bool {
 	forgotten := func() bool { return s.localEpoch(f.key.User).Load() != epoch.local }
-	kept := !forgotten()
 	switch {
-	case !kept:
+	case forgotten():
+		return false
 	case f.kind == EventRenew && t.Value == f.rejected: // a renewal that brings nothing changes nothing
 		_, later, _, _ := s.lookup(ctx, f.key)
-		kept = later == epoch
-	case !epoch.unknown:
-		if kept, err = s.cache.Set(ctx, f.key, t, epoch.cache); err != nil {
-			s.cacheFailed(ctx, "Set", err)
-			kept = true
-		}
-		if kept && forgotten() {
-			_, _ = s.cache.Set(ctx, f.key, Token{}, epoch.cache)
-		}
+		return later == epoch
+	case epoch.unknown:
+		return true
 	}
-	f.again = !kept || forgotten()
-	f.token, f.issued, f.err = t, true, nil
+	kept, err := s.cache.Set(ctx, f.key, t, epoch.cache)
+	if err != nil {
+		s.cacheFailed(ctx, "Set", err)
+		kept = true
+	}
+	if kept && forgotten() {
+		_, _ = s.cache.Set(ctx, f.key, Token{}, epoch.cache)
+		return false
+	}
+	return kept
 }
 
 // issue asks the issuer, and waits no longer than ctx, whatever the issuer does.
@@ -565,32 +591,36 @@ func (s *source) close() {
 	s.running.Wait()
 }
 
-// failure is what is remembered of a fetch that failed.
-type failure struct {
+// backoff is a doubling pause after failures.
+type backoff struct {
 	err   error
 	until time.Time // no fetch before
 	tries int
-
-	temporary bool // the upstream failed, rather than refused
-	recovery  int  // how often the upstream had recovered
 }
 
 // add notes another failure, and doubles the time until the next try.
-func (f *failure) add(err error, now time.Time) {
-	delay := min(firstRetry<<min(f.tries, 10), maxRetry)
+func (b *backoff) add(err error, now time.Time) {
+	delay := min(firstRetry<<min(b.tries, 10), maxRetry)
 	delay = time.Duration(float64(delay) * (0.9 + 0.2*rand.Float64())) // that not all come back at once
-	f.err, f.tries = err, f.tries+1
-	f.until = now.Add(max(delay, RetryAfter(err)))
+	b.err, b.tries = err, b.tries+1
+	b.until = now.Add(max(delay, RetryAfter(err)))
+}
+
+// failure is what is remembered of the fetches of a key that failed.
+type failure struct {
+	backoff
+	temporary bool // the upstream failed, rather than refused
+	recovery  int  // how often the upstream had recovered
 }
 
 // upstream is what is remembered of the failures of all keys together. While
 // err is set, all fetches are held back but one probe after another.
 type upstream struct {
-	failure
+	backoff
 	row        int       // failures without another answer between
 	retryAt    time.Time // the platform asked for no call before
-	generation int       // counts the additions to failure
-	recoveries int       // counts the ends of failure
+	generation int       // counts the additions to backoff
+	recoveries int       // counts the ends of backoff
 	probing    bool      // a probe is under way
 }
 
@@ -615,13 +645,16 @@ func (s *source) settle(f *flight, err error) {
 	switch {
 	case err == nil:
 		delete(s.failures, f.key)
-	case s.localEpoch(f.key.User).Load() == f.epoch.local: // else the user was forgotten, refusals included
+	case s.localEpoch(f.key.User).Load() == f.at.local: // else the user was forgotten, refusals included
 		s.remember(f.key, err, isTemporary(err))
 	}
 	if err == nil || !isTemporary(err) {
 		u.row = 0
-		if u.err != nil && !now.Before(u.retryAt) {
-			u.failure = failure{}
+		switch {
+		case u.err == nil:
+			u.retryAt = time.Time{} // nothing was held back for its sake
+		case !now.Before(u.retryAt):
+			u.backoff = backoff{}
 			u.recoveries++
 		}
 		return
@@ -761,6 +794,7 @@ func (s *source) mayLog(occasion string) bool {
 // panicked reports a panic of the application's code on a goroutine of ours. Its
 // value may be anything, a secret for example.
 func (s *source) panicked(ctx context.Context, v any) {
+	defer func() { _ = recover() }() // v, or the Logger, may panic in its turn
 	reason := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {
 		reason = redactText(err.Error())

@@ -518,36 +518,6 @@ func TestFetchLooksIntoTheCacheAgain(t *testing.T) {
 	})
 }
 
-// TestForgetBetweenTheLooks has a Forget after a request's look into the cache,
-// and before that of its fetch.
-func TestForgetBetweenTheLooks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		shared := searchtoken.NewMemoryCache(0)
-		late := &cache{Cache: shared}
-		late.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
-			token, epoch, err := shared.Get(ctx, key)
-			time.Sleep(time.Second)
-			return token, epoch, err
-		}
-		issuer := &issuer{}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: late})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if w := get(m, request("ann")); w.Code != 200 {
-				t.Errorf("status %d", w.Code)
-			}
-		})
-		time.Sleep(500 * time.Millisecond)
-		if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
-			t.Error(err)
-		}
-		wg.Wait()
-		if got := issuer.count(); got != 1 {
-			t.Errorf("%d calls, want 1: the fetch from before the Forget makes none", got)
-		}
-	})
-}
-
 func TestForgottenAgainAndAgain(t *testing.T) {
 	c := &cache{Cache: searchtoken.NewMemoryCache(0), set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
 		return false, nil
@@ -1664,6 +1634,23 @@ func TestPanicsEndNothingElse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// panicking is a slog.Handler that fails when it is needed.
+type panicking struct{ slog.Handler }
+
+func (panicking) Enabled(context.Context, slog.Level) bool  { return true }
+func (panicking) Handle(context.Context, slog.Record) error { panic("the log is full") }
+
+// TestLoggerPanics has the Logger panic over an Issuer that panics.
+func TestLoggerPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) { panic("boom") }}
+		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Logger: slog.New(panicking{})})
+		if got := statusOf(m, request("ann")); got != 503 {
+			t.Errorf("status %d, want 503", got)
+		}
+	})
 }
 
 // statusOf serves r as net/http does: a panic costs its request alone.
