@@ -586,7 +586,7 @@ var ofCalls = []struct {
 		return ""
 	}},
 	{"one probe after another of a platform that fails", func(s *site, c *call) string {
-		if s.outage.tries == 0 || s.weather.cacheSlow > 0 || !c.began.After(s.outage.at) {
+		if s.outage.tries == 0 || !c.began.After(s.outage.at) {
 			return ""
 		}
 		for o := range s.open {
@@ -738,12 +738,8 @@ func (s *site) conclude(c *call, resp *http.Response, token string) {
 		if limited {
 			s.limited, s.until = now, later(s.until, now.Add(retryAfter(resp.Header.Get("Retry-After"))))
 		}
-		// What was in the air when the last failure was counted is not; with
-		// a slow cache there is no knowing what was.
-		switch {
-		case s.weather.cacheSlow > 0:
-			s.outage = rest{}
-		case (limited || s.row >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)):
+		// What was in the air when the last failure was counted is not.
+		if (limited || s.row >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)) {
 			s.outage.add()
 		}
 		return
