@@ -441,8 +441,8 @@ func (s *source) end(f *flight) {
 
 // fetch gets the token of f from the issuer into the cache.
 func (s *source) fetch(ctx context.Context, f *flight) {
-	// Another fetch may have ended between the request's look and this one, which
-	// leaves most of the time to the issuer.
+	// Another fetch may have ended since the request's look. A slow cache leaves
+	// most of the time to the issuer.
 	look, cancel := context.WithTimeout(ctx, fetchTimeout/4)
 	cached, epoch, asked, _ := s.lookup(look, f.key)
 	cancel()
@@ -454,7 +454,8 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 		f.token, f.err = cached, nil
 		return
 	}
-	if f.err = s.admit(f); f.err != nil {
+	if err := s.admit(f); err != nil {
+		f.err = err
 		return
 	}
 
