@@ -43,8 +43,14 @@ func TestHostileSearchHub(t *testing.T) {
 				if a.frontEnd == searchtoken.Headless {
 					b.do(chromedp.Evaluate[chromedp.Void](`coveoEngine.then((engine) => engine.executeFirstSearch())`, chromedp.EvalAwaitPromise))
 				}
-				w.await(t, "the query", func() bool { return w.platform.Count(searchtokentest.KindSearch) > 0 })
-				q := w.platform.Requests(searchtokentest.KindSearch)[0]
+				var q searchtokentest.Request
+				w.await(t, "the query", func() bool {
+					queries := w.platform.Requests(searchtokentest.KindSearch)
+					if len(queries) > 0 {
+						q = queries[0]
+					}
+					return q.Status != 0
+				})
 				if diff := cmp.Diff([]string{hub, hub}, []string{q.SearchHub, q.Claims.SearchHub}); diff != "" {
 					t.Errorf("hubs of the query and the token (-want +got):\n%s", diff)
 				}
