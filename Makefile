@@ -23,7 +23,7 @@ fuzz:
 bench: deps wrk e2e/peers/express/node_modules
 	@go test -run '^$$' -bench . -timeout 30m . >bench.out || { cat bench.out; exit 1; }
 	@printf '| benchmark | result |\n|---|---|\n'
-	@awk '/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf "%s %s %s", i > 3 ? "," : "", $$i, $$(i+1); print " |" }' bench.out
+	@awk '/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf "%s %s %s", (i > 3 ? "," : ""), $$i, $$(i+1); print " |" }' bench.out
 	@cd e2e && go run ./peers
 
 fmt:
