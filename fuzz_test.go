@@ -62,14 +62,15 @@ func FuzzSessionCookie(f *testing.F) {
 	// with the bits of flip changed in one byte.
 	f.Fuzz(func(t *testing.T, before, after string, signer, kind uint8, value string, length, at uint16, flip byte) {
 		synctest.Test(t, func(t *testing.T) {
+			value = value[:min(len(value), 2000)] // what fits into a cookie
 			values := []any{value, []byte(value), len(value), value == "", 1.5, nil}
 			session := map[any]any{"email": values[int(kind)%len(values)]}
 			if session["email"] == nil {
-				session = map[any]any{value: value}
+				session = map[any]any{value: 1}
 			}
 			encoded, err := codecs[int(signer)%len(codecs)].Encode("session", session)
 			if err != nil {
-				t.Skip(err) // too long
+				t.Fatal(err)
 			}
 			cookie := []byte(encoded)
 			cookie[int(at)%len(cookie)] ^= flip

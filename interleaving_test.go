@@ -228,6 +228,77 @@ func TestTokenBesideAnError(t *testing.T) {
 	}
 }
 
+// TestForgetThatFails has the cache fail to forget while a fetch is under way: what
+// it brings is not kept all the same.
+func TestForgetThatFails(t *testing.T) {
+	for name, after := range map[string]time.Duration{
+		"while the issuer is asked":  500 * time.Millisecond,
+		"while the token is kept":    1500 * time.Millisecond,
+		"after the token was handed": 2500 * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+				c.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
+					time.Sleep(time.Second)
+					return c.Cache.Set(ctx, key, t, epoch)
+				}
+				c.forget = func(context.Context, [32]byte) error { return errors.New("down") }
+				issuer := &issuer{answer: slowly(time.Second)}
+				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: c})
+				var wg sync.WaitGroup
+				wg.Go(func() { get(m, request("ann")) })
+				time.Sleep(after)
+				if m.Forget(t.Context(), searchtoken.Email("ann")) == nil {
+					t.Error("Forget does not tell that the cache failed")
+				}
+				wg.Wait()
+				get(m, request("ann"))
+				want := 2
+				if name == "after the token was handed" {
+					want = 1 // it is in the cache, as the error of Forget says
+				}
+				if got := issuer.count(); got != want {
+					t.Errorf("%d calls, want %d", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestForgetsAreNoRenewals has others forgotten who share the user's epoch, so that a
+// renewal starts again and again: the user has asked for one.
+func TestForgetsAreNoRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each = 1 << 32
+		var others atomic.Uint64 // who were forgotten
+		c := &cache{Cache: searchtoken.NewMemoryCache(0)}
+		c.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+			token, epoch, err := c.Cache.Get(ctx, key)
+			return token, epoch + each*others.Load(), err
+		}
+		c.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
+			if epoch/each != others.Load() {
+				return false, nil
+			}
+			return c.Cache.Set(ctx, key, t, epoch%each)
+		}
+		m := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(time.Second)}, Cache: c})
+		rejected := get(m, request("ann")).Body.String()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if w := renew(m, renewal("ann", rejected)); w.Code != 200 {
+				t.Errorf("status %d", w.Code)
+			}
+		})
+		for range 4 {
+			time.Sleep(900 * time.Millisecond)
+			others.Add(1)
+		}
+		wg.Wait()
+	})
+}
+
 // TestForgetThatFailsIsNotUndone asks again and again while a fetch from before the
 // Forget ends.
 func TestForgetThatFailsIsNotUndone(t *testing.T) {
@@ -549,30 +620,6 @@ func TestRefusalsOfLateAreKept(t *testing.T) {
 		s.take()
 		if get(m, request("ann")); len(s.take()) != 0 {
 			t.Error("a refusal of this second made room, not those whose time is over")
-		}
-	})
-}
-
-// TestCacheThatLosesTheTimeOfIssue refreshes as with it.
-func TestCacheThatLosesTheTimeOfIssue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := searchtoken.NewMemoryCache(0)
-		issuer := &issuer{}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: &cache{Cache: memory,
-			get: func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
-				token, epoch, err := memory.Get(ctx, key)
-				token.Issued = time.Time{}
-				return token, epoch, err
-			}}})
-		var calls []int
-		for _, after := range []time.Duration{0, time.Hour, 22 * time.Hour} { // then near expiry, as with Issued
-			time.Sleep(after)
-			get(m, request("ann"))
-			synctest.Wait()
-			calls = append(calls, issuer.count())
-		}
-		if diff := cmp.Diff([]int{1, 1, 2}, calls); diff != "" {
-			t.Errorf("calls (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -121,10 +121,10 @@ type Config struct {
 	// HTTPClient makes the calls for tokens. Default: a client with a time-out
 	// of 10 seconds that honours HTTPS_PROXY. See ClientConfig.
 	HTTPClient *http.Client
-	// MaxInFlight is how many calls for tokens are under way at a time, at most.
-	// Requests beyond that wait for their turn, each within its own context's
-	// deadline; refreshes ahead of an expiry wait for a quieter moment.
-	// Default: 64.
+	// MaxInFlight is how many calls for tokens are under way at a time, at most,
+	// with an Issuer that heeds its context. Requests beyond that wait for
+	// their turn, each within its own context's deadline; refreshes ahead of
+	// an expiry wait for a quieter moment. Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, the cache
 	// and the session store, each of a kind at most once a minute, and why an
