@@ -127,6 +127,30 @@ type Cache interface {
 	Forget(ctx context.Context, user [sha256.Size]byte) error
 }
 
+// SharedCache is what a Cache that several processes share may be besides, so that
+// they agree on who calls Coveo. A Middleware finds out by a type assertion on
+// Config.Cache. Where a method fails, the process goes on by itself: an outage of
+// the store may cost calls, never a page.
+type SharedCache interface {
+	Cache
+	// Claim makes this process the one that fetches the token under key, and
+	// returns what ends the claim, or waits while the claim is another's. When
+	// that may have ended, or a token been set, it returns nil and no error:
+	// the caller looks into the cache, and claims again if it has to. A Get
+	// that begins after Claim has returned sees what was set before.
+	//
+	// A claim lasts until release is called, a token is set under key, the user
+	// is forgotten, or its process dies: then it must become free within a few
+	// seconds, in far less than the 10 of a fetch. release does not block, and
+	// may be called once.
+	Claim(ctx context.Context, key Key) (release func(), err error)
+	// AllowRenewal counts a renewal that the user forces, in all processes
+	// together, if it is among burst at once or one for each interval after
+	// that. Otherwise it counts nothing, and returns how long to wait for the
+	// next. Forget does not reset it.
+	AllowRenewal(ctx context.Context, user [sha256.Size]byte, interval time.Duration, burst int) (wait time.Duration, err error)
+}
+
 const (
 	defaultMaxUsers = 100_000
 

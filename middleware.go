@@ -116,7 +116,9 @@ type Config struct {
 	// Identify says who makes a request. Required.
 	Identify IdentityFunc
 	// Cache keeps the tokens. Default: NewMemoryCache(0). Middlewares may
-	// share one if their API keys grant the same.
+	// share one if their API keys grant the same. By way of a SharedCache the
+	// processes of a fleet agree on who makes a call. While a cache fails, a
+	// process serves each token that it fetches itself for a minute.
 	Cache Cache
 	// HTTPClient makes the calls for tokens. Default: a client with a time-out
 	// of 10 seconds that honours HTTPS_PROXY. See ClientConfig.
@@ -456,8 +458,9 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 }
 
 // Close ends background work, and waits for the fetches that are under way, 10
-// seconds at most with a Cache that heeds its context, and for those that wait for
-// their turn after them. Routes made by With are closed with it. A closed Middleware
+// seconds at most with a Cache that heeds its context, twice that where another
+// process's fetch was waited for first, and for those that wait for their turn after
+// them. Routes made by With are closed with it. A closed Middleware
 // still serves, and refreshes no token ahead of its expiry. The error is always nil;
 // Close may be called again.
 func (m *Middleware) Close() error {

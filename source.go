@@ -37,6 +37,10 @@ const (
 	maxTries = 5
 
 	logInterval = time.Minute // between two log lines about the same
+
+	// How long a token that the cache could not keep is served by this process.
+	// What other processes forget meanwhile is not known to it.
+	spareLife = time.Minute
 )
 
 // state is what a token is good for.
@@ -57,7 +61,8 @@ type order struct {
 	userIDs    []UserID
 	sessionEnd time.Time // zero: not known
 	rejected   string    // a token that is not wanted again; may be empty
-	allowed    bool      // the user may force a fetch for it
+	allowed    bool      // the user may force a fetch for it, as far as this process knows
+	counted    bool      // the same, by the count of all processes
 }
 
 // state is the state of t at now for the request that placed o.
@@ -156,6 +161,7 @@ type source struct {
 	issuer  Issuer
 	cache   Cache
 	memory  *MemoryCache // cache, if it is one: a hit then takes one look at the clock
+	shared  SharedCache  // cache, if it is one
 	logger  *slog.Logger
 	observe func(Event) // may be nil
 
@@ -167,6 +173,7 @@ type source struct {
 	mu       sync.Mutex
 	flights  map[flightKey]*flight
 	failures map[Key]*failure // of the last fetch of a key
+	spares   map[Key]spare    // what the cache did not keep
 	upstream upstream
 	renewals renewals
 	nextLog  map[string]time.Time // by what the line is about
@@ -176,11 +183,13 @@ type source struct {
 
 func newSource(cfg *Config) *source {
 	memory, _ := cfg.Cache.(*MemoryCache)
+	shared, _ := cfg.Cache.(SharedCache)
 	return &source{
-		memory: memory, issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
+		memory: memory, shared: shared, issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
 		slots:    make(chan struct{}, cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 		flights:  map[flightKey]*flight{},
 		failures: map[Key]*failure{},
+		spares:   map[Key]spare{},
 		renewals: renewals{},
 		nextLog:  map[string]time.Time{},
 	}
@@ -287,6 +296,7 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 			s.leave(f)
 			return Token{}, waiting, &unavailableError{context.Cause(ctx), firstRetry}
 		}
+		o.counted = o.counted || own && f.counted
 		if t, err := f.answer(o); t.Value != "" || err != nil {
 			return t, waiting, err
 		}
@@ -299,7 +309,8 @@ func (s *source) find(ctx context.Context, o *order) (t Token, waiting time.Time
 	return Token{}, waiting, &unavailableError{errForgotten, firstRetry}
 }
 
-// lookup asks the cache, and says when it answered. A failure is a miss.
+// lookup asks the cache, and says when it answered. A failure is a miss, but for
+// what this process has fetched itself of late.
 func (s *source) lookup(ctx context.Context, key Key) (t Token, e epoch, at time.Time, err error) {
 	e.local = s.localEpoch(key.User).Load() // before the token, like the cache's
 	if s.memory != nil {
@@ -309,9 +320,41 @@ func (s *source) lookup(ctx context.Context, key Key) (t Token, e epoch, at time
 	}
 	if t, e.cache, err = s.cache.Get(ctx, key); err != nil {
 		s.cacheFailed(ctx, "Get", err)
-		return Token{}, epoch{local: e.local, unknown: true}, now(), err
+		t, e = Token{}, epoch{local: e.local, unknown: true}
 	}
-	return t, e, now(), nil
+	at = now()
+	if t.Value == "" {
+		t = s.spare(key, e, at)
+	}
+	return t, e, at, err
+}
+
+// spare is a token that the cache failed to keep.
+type spare struct {
+	token Token
+	epoch epoch
+	until time.Time
+}
+
+// spare returns the spare token under key if, for all that is known, its user was
+// not forgotten before e.
+func (s *source) spare(key Key, e epoch, now time.Time) Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	spare, ok := s.spares[key]
+	if !ok || !now.Before(spare.until) || spare.epoch.local != e.local || !e.unknown && spare.epoch != e {
+		return Token{}
+	}
+	return spare.token
+}
+
+// keepSpare serves t for a while without the cache.
+func (s *source) keepSpare(key Key, t Token, e epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	makeRoom(s.spares, func(s spare) bool { return !now.Before(s.until) })
+	s.spares[key] = spare{t, e, now.Add(spareLife)}
 }
 
 func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
@@ -392,11 +435,33 @@ func (s *source) run(ctx context.Context, f *flight) {
 			s.running.Done()
 		}
 	}()
-	if s.begin(f) {
-		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-		defer cancel()
-		s.fetch(ctx, f)
+	if !s.begin(f) {
+		return
 	}
+	// Another process's fetch may take as long as this one.
+	waiting, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	for ended := false; !ended; {
+		ended = s.attempt(ctx, waiting, f)
+	}
+}
+
+// attempt is fetch, by the one process whose turn it is.
+func (s *source) attempt(ctx, waiting context.Context, f *flight) (ended bool) {
+	if s.shared == nil {
+		return s.fetch(ctx, f, true)
+	}
+	release, err := s.shared.Claim(waiting, f.key)
+	switch {
+	case release != nil:
+		defer release()
+	case waiting.Err() != nil: // the other process is slow
+	case err != nil:
+		s.cacheFailed(waiting, "Claim", err)
+	default: // another process's fetch has ended, perhaps with a token
+		return s.fetch(ctx, f, false)
+	}
+	return s.fetch(ctx, f, true)
 }
 
 // begin waits for the turn of f, and reports whether f is still wanted then.
@@ -439,25 +504,34 @@ func (s *source) end(f *flight) {
 	}
 }
 
-// fetch gets the token of f from the issuer into the cache.
-func (s *source) fetch(ctx context.Context, f *flight) {
-	// Another fetch may have ended since the request's look. A slow cache leaves
-	// most of the time to the issuer.
-	look, cancel := context.WithTimeout(ctx, fetchTimeout/4)
+// fetch gets the token of f out of the cache, where another fetch may have put it
+// since the request's look, or if it is this process's to get, from the issuer into
+// the cache. It reports whether f has come to its end.
+func (s *source) fetch(ctx context.Context, f *flight, own bool) (ended bool) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	// A slow cache leaves most of the time to the issuer.
+	look, cancelLook := context.WithTimeout(ctx, fetchTimeout/4)
 	cached, epoch, asked, _ := s.lookup(look, f.key)
-	cancel()
+	cancelLook()
 	if epoch.local != f.at.local || !epoch.unknown && !f.at.unknown && epoch.cache != f.at.cache {
 		f.again, f.err = true, nil
-		return
+		return true
 	}
 	if st := f.state(cached, asked); st == fresh || st == nearExpiry && f.kind != EventRefresh {
 		f.token, f.err = cached, nil
-		return
+		return true
 	}
-	if err := s.admit(f); err != nil {
-		f.err = err
-		return
+	if !own {
+		return false
 	}
+	if f.err = s.count(ctx, f); f.err != nil {
+		return true
+	}
+	if f.err = s.admit(f); f.err != nil {
+		return true
+	}
+	f.err = &unavailableError{errBrokeOff, firstRetry} // unless it comes to another end
 
 	params := f.grant(asked)
 	secrets := knownSecrets("", params) // before the issuer can change them
@@ -472,12 +546,30 @@ func (s *source) fetch(ctx context.Context, f *flight) {
 		s.settle(f, err)
 		f.err = s.unavailable(f.key, err)
 		s.failed(ctx, f.kind, elapsed, f.err)
-		return
+		return true
 	}
 	s.settle(f, f.nearExpiry(t))
 	s.event(f.kind, elapsed, nil)
 	f.again = !s.keep(ctx, f, t, epoch)
 	f.token, f.issued, f.err = t, true, nil
+	return true
+}
+
+// count counts a renewal that is forced, in all processes together.
+func (s *source) count(ctx context.Context, f *flight) error {
+	if f.kind != EventRenew || s.shared == nil || f.counted {
+		return nil
+	}
+	wait, err := s.shared.AllowRenewal(ctx, f.key.User, renewalInterval, renewalBurst)
+	if err != nil {
+		s.cacheFailed(ctx, "AllowRenewal", err) // this process's own count holds
+		return nil
+	}
+	if wait > 0 {
+		return &renewalLimitError{wait}
+	}
+	f.counted = true
+	return nil
 }
 
 // keep puts t into the cache, and reports whether the user was not forgotten since
@@ -492,11 +584,13 @@ func (s *source) keep(ctx context.Context, f *flight, t Token, epoch epoch) bool
 		_, later, _, _ := s.lookup(ctx, f.key)
 		return later == epoch
 	case epoch.unknown:
+		s.keepSpare(f.key, t, epoch)
 		return true
 	}
 	kept, err := s.cache.Set(ctx, f.key, t, epoch.cache)
 	if err != nil {
 		s.cacheFailed(ctx, "Set", err)
+		s.keepSpare(f.key, t, epoch)
 		kept = true
 	}
 	if kept && forgotten() {
