@@ -1,5 +1,5 @@
 # make test needs Go, and installs the rest: a C compiler, which the race
-# detector wants; for the browser tests Chromium, and with npm Coveo's libraries.
+# detector wants; for the browser tests Chromium, and with npm Coveo's libraries; Redis.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
@@ -38,6 +38,7 @@ deps:
 	command -v gcc >/dev/null || packages="$$packages gcc libc6-dev"; \
 	command -v chromium >/dev/null || packages="$$packages chromium"; \
 	command -v npm >/dev/null || packages="$$packages nodejs npm"; \
+	command -v redis-server >/dev/null && command -v redis-cli >/dev/null || packages="$$packages redis-server"; \
 	test -z "$$packages" || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends $$packages; }
 
 wrk: | deps
