@@ -37,9 +37,18 @@
     return Array.from(inner.childNodes, text).join('');
   }
 
+  // What an element is in, as the page shows it.
+  function outer(element) {
+    return element.assignedSlot || element.parentElement || element.getRootNode().host;
+  }
+
   function hasText(element) {
-    return element.checkVisibility({opacityProperty: true, visibilityProperty: true}) && element.getBoundingClientRect().width > 1 &&
-      Array.from(element.childNodes).some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    let box = element;
+    while (getComputedStyle(box).display === 'contents') {
+      box = outer(box);
+    }
+    return box.checkVisibility({opacityProperty: true, visibilityProperty: true}) && box.getBoundingClientRect().width > 1 &&
+      [element, element.shadowRoot].some((root) => root && Array.from(root.childNodes).some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()));
   }
 
   function rgba(value) {
@@ -56,7 +65,7 @@
 
   // The first ground that is not transparent, of the element or of what it is in.
   function background(element) {
-    for (let e = element; e; e = e.assignedSlot || e.parentElement || (e.getRootNode().host)) {
+    for (let e = element; e; e = outer(e)) {
       const found = rgba(getComputedStyle(e).backgroundColor);
       if (found[3] > 127) {
         return found;
@@ -104,7 +113,7 @@
     },
     // The least contrast of all texts that are on the page.
     contrast() {
-      return Math.min(...find('body *', document).filter(hasText).map(function (element) {
+      return Math.min(...find('*', document.body).filter(hasText).map(function (element) {
         const [a, b] = [luminance(color(element)), luminance(background(element))];
         return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
       }));
