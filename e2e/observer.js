@@ -98,6 +98,10 @@
     titles() {
       return Array.from(new Set(this.results().map((link) => text(link).trim()))).filter(Boolean).sort();
     },
+    // What is to be read, element by element.
+    texts() {
+      return find('*', document.body).filter(hasText).map((element) => text(element).trim());
+    },
     // What tells the visitor that a search failed.
     problem() {
       return find('.CoveoErrorReport, atomic-query-error, .status, #status', document).map(text)

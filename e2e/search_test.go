@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// TestSearch has two visitors on the site at once. Each sees the documents that
-// are for them, found with a token of their own, and nobody else's.
+// TestSearch has two visitors on the site at once. Each sees title and excerpt of
+// the documents that are for them, found with a token of their own, and nobody else's.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, f frontEnd) {
@@ -24,8 +25,14 @@ func TestSearch(t *testing.T) {
 		for user, b := range visitors {
 			pages[user] = f.open(b)
 		}
+		all, err := json.Marshal(excerpts(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := string(all) + ".filter((excerpt) => e2e.texts().includes(excerpt))"
 		for user, page := range pages {
 			waitFor(page, titles(user, ""), "e2e.titles()")
+			waitFor(page, excerpts(user), seen)
 		}
 		visitors[alice].screenshot(string(f.name))
 

@@ -137,14 +137,26 @@ func (w *world) await(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// excerpts are those of the documents that a user may see; of all, for nobody.
+func excerpts(user string) []string {
+	list := []string{}
+	for _, d := range searchtokentest.DefaultDocuments() {
+		if user == "" || maySee(user, d) {
+			list = append(list, d.Excerpt)
+		}
+	}
+	return list
+}
+
+func maySee(user string, d searchtokentest.Document) bool {
+	return len(d.Allowed) == 0 || slices.Contains(d.Allowed, user)
+}
+
 // titles are those of the documents that a user may see, and that have the word.
 func titles(user, word string) []string {
 	list := []string{}
 	for _, d := range searchtokentest.DefaultDocuments() {
-		if len(d.Allowed) > 0 && !slices.Contains(d.Allowed, user) {
-			continue
-		}
-		if strings.Contains(strings.ToLower(d.Title+" "+d.Excerpt), word) {
+		if maySee(user, d) && strings.Contains(strings.ToLower(d.Title+" "+d.Excerpt), word) {
 			list = append(list, d.Title)
 		}
 	}
