@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,27 +92,45 @@ func TestAnalytics(t *testing.T) {
 }
 
 // TestAnalyticsRenewal refuses an event as Usage Analytics does. JSUI renews its
-// token for it; Headless and Atomic do so for queries only.
+// token for it, and sends it again; Headless and Atomic renew for queries only. The
+// visitor sees nothing of it.
 func TestAnalyticsRenewal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	b := openTab(t, w.url)
-	b.logIn(alice)
-	w.platform.Inject(searchtokentest.Fault{
-		Kind: searchtokentest.KindAnalytics, Times: 1, Status: 400,
-		Body: `{"message":"The provided token is not a valid token.","type":"InvalidToken"}`,
-	})
-	b.open("/jsui")
-	w.await(t, "the event again", func() bool {
-		statuses := ""
-		for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
-			statuses += strings.TrimPrefix(r.String(), "analytics: ") + "; "
-		}
-		return strings.Contains(statuses, ": 400; ") && strings.Contains(statuses, ": 200; ")
-	})
-	waitFor(b, titles(alice, ""), "e2e.titles()")
-	if got := w.renewals.Load(); got != 1 {
-		t.Errorf("%d requests to the renewal route, want 1", got)
+	for _, f := range frontEnds[:3] {
+		t.Run(string(f.name), func(t *testing.T) {
+			t.Parallel()
+			var renewals int64
+			want := []int{400}
+			if f.name == searchtoken.JSUI {
+				renewals, want = 1, []int{400, 200}
+			}
+			w := newWorld(t, nil)
+			w.platform.Inject(searchtokentest.Fault{
+				Kind: searchtokentest.KindAnalytics, Times: 1, Status: 400,
+				Body: `{"message":"The provided token is not a valid token.","type":"InvalidToken"}`,
+			})
+			statuses := func() []int {
+				var list []int
+				for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+					list = append(list, r.Status)
+				}
+				return list
+			}
+			b := w.visit(t, f.path)
+			w.await(t, fmt.Sprint("events with the statuses ", want), func() bool { return slices.Equal(statuses(), want) })
+			b.search("office")
+			waitFor(b, titles(alice, "office"), "e2e.titles()")
+			w.await(t, "an event of the second search", func() bool {
+				list := statuses()
+				return len(list) > len(want) && list[len(list)-1] == 200
+			})
+			if problem := eval[string](b, "e2e.problem()"); problem != "" {
+				t.Errorf("the visitor sees: %s", problem)
+			}
+			if got := w.renewals.Load(); got != renewals {
+				t.Errorf("%d requests to the renewal route, want %d", got, renewals)
+			}
+		})
 	}
 }
 
