@@ -17,8 +17,8 @@ import (
 // do.
 type app struct {
 	frontEnd searchtoken.FrontEnd
-	options  []string
-	body     string // HTML
+	options  []string // or the id of an In-Product Experience
+	body     string   // HTML
 	config   func(*searchtoken.Config)
 	page     func(*searchtoken.Page)
 }
@@ -75,7 +75,11 @@ func newApp(t *testing.T, a app) *world {
 		}
 		policy := basePolicy
 		if r.URL.Path == "/" {
-			added, err := p.CSP(policy, a.frontEnd, a.options...)
+			options := a.options
+			if a.frontEnd == searchtoken.IPX || a.frontEnd == searchtoken.IPXBuilder {
+				options = nil // what the snippet has is an id
+			}
+			added, err := p.CSP(policy, a.frontEnd, options...)
 			if err == nil {
 				policy = added
 			} else if a.page == nil {

@@ -26,6 +26,8 @@ var hostileApps = []app{
 	{frontEnd: searchtoken.JSUI, body: jsuiBody},
 	{frontEnd: searchtoken.Atomic, body: atomicBody},
 	{frontEnd: searchtoken.Headless, body: headlessBody},
+	{frontEnd: searchtoken.IPX, options: []string{"page"}},
+	{frontEnd: searchtoken.IPXBuilder, options: []string{"interface"}},
 }
 
 // TestHostileSearchHub: a hub may be any text. It reaches the platform as it is.
@@ -73,9 +75,8 @@ func TestHostilePage(t *testing.T) {
 					p.OrganizationID, p.Environment, p.SearchHub, p.RenewURL = text, searchtoken.Environment(text), text, text
 					p.Token.Value = text
 				}
-				a.options = []string{"root", text}
-				if a.frontEnd == searchtoken.Headless {
-					a.options = nil
+				if a.frontEnd == searchtoken.JSUI || a.frontEnd == searchtoken.Atomic {
+					a.options = []string{"root", text}
 				}
 				w := newApp(t, a)
 				b := openTab(t, w.url)
@@ -114,7 +115,7 @@ func (b *tab) harmless(t *testing.T) {
 	if got := b.said("error: violation: script-src"); got != nil {
 		t.Errorf("it was blocked only: %q", got)
 	}
-	if n := eval[int](b, `document.querySelectorAll('script:not([nonce]):not([type="text/html"])').length`); n != 0 {
+	if n := eval[int](b, `document.querySelectorAll('script:not([nonce], [src], [type="text/html"])').length`); n != 0 {
 		t.Errorf("%d scripts of its own", n)
 	}
 }
