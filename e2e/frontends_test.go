@@ -49,6 +49,14 @@ func (f frontEnd) configure(cfg *site.Config) {
 func (f frontEnd) open(b *tab) *tab {
 	b.t.Helper()
 	b.open(f.path)
+	return f.await(b)
+}
+
+// await waits for the page to be there, however it came, and does what open does
+// with it.
+func (f frontEnd) await(b *tab) *tab {
+	b.t.Helper()
+	waitFor(b, f.path+" complete", `location.pathname + " " + document.readyState`)
 	page := b
 	b.await("the search", func() bool {
 		page = f.enter(b)

@@ -19,6 +19,12 @@ func away(b *tab) {
 	b.see(".cards")
 }
 
+// backTo goes back to the page at path, however many pages ago it was.
+func backTo(b *tab, path string) {
+	b.t.Helper()
+	b.later(fmt.Sprintf(`history.go(navigation.entries().findLastIndex((entry) => entry.url.includes(%q)) - navigation.currentEntry.index)`, path))
+}
+
 // searched are the documents on a page that comes again after a search: JSUI and
 // Atomic keep the query in the URL, the site's Headless page does not.
 func searched(f frontEnd, user, word string) []string {
@@ -53,8 +59,32 @@ func TestBackAndForward(t *testing.T) {
 			// Nothing of alice's is there for who comes after her.
 			b.click(`form[action="/logout"] button`)
 			b.see(`form[action="/login"]`)
-			b.later(fmt.Sprintf(`history.go(navigation.entries().findLastIndex((entry) => entry.url.includes(%q)) - navigation.currentEntry.index)`, f.path))
+			backTo(b, f.path)
 			waitFor(b, searched(f, "anonymous", "office"), "e2e.titles()")
+		})
+	}
+}
+
+// TestBackToExperience: Chromium may restore the page of an In-Product Experience
+// as it was left, token and all, but not for who comes after a log-out.
+func TestBackToExperience(t *testing.T) {
+	t.Parallel()
+	for _, f := range frontEnds[3:] {
+		t.Run(string(f.name), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, f.configure)
+			b := openTab(t, w.url)
+			b.logIn(alice)
+			waitFor(f.open(b), titles(alice, ""), "e2e.titles()")
+			away(b)
+			b.later("history.back()")
+			waitFor(f.await(b), titles(alice, ""), "e2e.titles()")
+
+			away(b)
+			b.click(`form[action="/logout"] button`)
+			b.see(`form[action="/login"]`)
+			backTo(b, f.path)
+			waitFor(f.await(b), titles("anonymous", ""), "e2e.titles()")
 		})
 	}
 }
