@@ -81,10 +81,10 @@ func (p *Platform) SetTokenLife(life time.Duration) { p.tokens.setLife(life) }
 // Reject makes the platform answer 419 to this token from now on, as if it had expired.
 func (p *Platform) Reject(token string) { p.tokens.reject(token) }
 
-// RejectAll rejects all tokens issued so far; those to come are good.
+// RejectAll rejects all tokens that the platform has issued so far; those to come are good.
 func (p *Platform) RejectAll() { p.tokens.rejectIssued() }
 
-// RejectNew rejects every token that is issued from now on; those issued before stay as they are.
+// RejectNew rejects every token that the platform issues from now on; those issued before stay as they are.
 func (p *Platform) RejectNew() { p.tokens.rejectNew() }
 
 // AcceptAll takes back Reject, RejectAll and RejectNew. Tokens that have expired stay so.
@@ -100,20 +100,23 @@ var jwtHeader = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`))
 
 // tokens signs, reads and rejects search tokens.
 type tokens struct {
-	secret [32]byte
+	secret []byte
+	id     string // begins the TokenID of every token, the token's number ends it
 
 	mu         sync.Mutex
-	issued     int64 // how many; each token carries its number at the end of its TokenID
+	issued     int64 // how many
 	life       time.Duration
 	rejected   map[string]struct{}
 	rejectTo   int64 // the number of the last token that RejectAll rejected
 	rejectFrom int64 // the number of the first token that RejectNew rejects; 0: none
 }
 
-func newTokens() *tokens {
-	t := &tokens{rejected: make(map[string]struct{})}
-	_, _ = rand.Read(t.secret[:]) // never fails
-	return t
+func newTokens(secret []byte) *tokens {
+	if len(secret) == 0 {
+		secret = make([]byte, sha256.Size)
+		_, _ = rand.Read(secret) // never fails
+	}
+	return &tokens{secret: slices.Clone(secret), id: newID(), rejected: make(map[string]struct{})}
 }
 
 // sign numbers the token, sets the expiry if there is none, and signs.
@@ -126,7 +129,7 @@ func (t *tokens) sign(c *Claims, life time.Duration) string {
 	}
 	t.mu.Unlock()
 
-	c.TokenID = newID() + "-" + strconv.FormatInt(number, 10)
+	c.TokenID = t.id + "-" + strconv.FormatInt(number, 10)
 	if c.ExpiresAt == 0 {
 		c.ExpiresAt = c.IssuedAt + int64(life/time.Second)
 	}
@@ -136,7 +139,7 @@ func (t *tokens) sign(c *Claims, life time.Duration) string {
 }
 
 func (t *tokens) signature(signed string) string {
-	h := hmac.New(sha256.New, t.secret[:])
+	h := hmac.New(sha256.New, t.secret)
 	h.Write([]byte(signed))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
@@ -176,11 +179,12 @@ func (t *tokens) verify(token string, now time.Time) (*Claims, error) {
 }
 
 func (t *tokens) isRejected(token string, c *Claims) bool {
-	number, _ := strconv.ParseInt(c.TokenID[strings.LastIndexByte(c.TokenID, '-')+1:], 10, 64)
+	text, own := strings.CutPrefix(c.TokenID, t.id+"-")
+	number, _ := strconv.ParseInt(text, 10, 64)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, rejected := t.rejected[token]
-	return rejected || number <= t.rejectTo || t.rejectFrom != 0 && number >= t.rejectFrom
+	return rejected || own && (number <= t.rejectTo || t.rejectFrom != 0 && number >= t.rejectFrom)
 }
 
 func (t *tokens) setLife(life time.Duration) {

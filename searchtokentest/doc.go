@@ -38,7 +38,7 @@
 // # What it answers
 //
 //   - POST /rest/search/v2/token issues tokens, and refuses what Coveo documents as wrong, unknown properties too. They
-//     are real JWTs, signed with a secret of the Platform's own.
+//     are real JWTs, signed with the Platform's Secret.
 //   - /rest/search/v2 runs queries for JSUI, Atomic and Headless. A visitor finds the documents that the token's
 //     identities may see, in its search hub, within its filter. Every word of q must be in the title or in the excerpt.
 //     aq, cq and the token's filter may be made of @field==value and @field=="quoted value", joined by AND or white

@@ -36,6 +36,10 @@ type Config struct {
 	// APIKey is the only key that the token call accepts. Default: DefaultAPIKey.
 	APIKey string
 
+	// Secret signs the tokens. Platforms with the same Secret accept each other's tokens, but each rejects on its own.
+	// Default, when empty: a random one.
+	Secret []byte
+
 	// Documents is the index, which New copies. Default, when nil: DefaultDocuments. An empty slice is an empty index.
 	Documents []Document
 
@@ -78,7 +82,7 @@ func New(cfg Config) *Platform {
 		apiKey:       cmp.Or(cfg.APIKey, DefaultAPIKey),
 		skew:         cfg.ClockSkew,
 		documents:    index(documents),
-		tokens:       newTokens(),
+		tokens:       newTokens(cfg.Secret),
 		requests:     newRequestLog(maxRequests),
 	}
 }

@@ -239,6 +239,40 @@ func TestForeignTokens(t *testing.T) {
 	}
 }
 
+func TestSecret(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		a, b   string
+		status int
+	}{
+		{"the same", "secret", "secret", 200},
+		{"different", "secret", "another", 401},
+		{"one has none", "secret", "", 401},
+		{"none", "", "", 401},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			secret := []byte(tc.a)
+			a, b := New(Config{Secret: secret}), New(Config{Secret: []byte(tc.b)})
+			clear(secret) // it is copied
+			token := a.IssueToken(user(alice))
+			b.RejectAll()
+			b.RejectNew() // of its own, not of others
+			for name, p := range map[string]struct {
+				*Platform
+				want int
+			}{"its own": {a, 200}, "the other": {b, tc.status}} {
+				if got := searchStatus(t, p.Platform, token); got != p.want {
+					t.Errorf("%s platform: got status %d, want %d", name, got, p.want)
+				}
+			}
+			b.Reject(token)
+			if got := searchStatus(t, b, token); tc.status == 200 && got != 419 {
+				t.Errorf("rejected by the other: got status %d, want 419", got)
+			}
+		})
+	}
+}
+
 // No other spelling of a token is good, so that none gets around Reject.
 func TestTokenSpellings(t *testing.T) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=\r\n"
