@@ -17,6 +17,7 @@ import (
 
 	"github.com/gorilla/sessions"
 	"github.com/searchtoken/searchtoken"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -44,6 +45,10 @@ type Config struct {
 	// SessionKey authenticates the session cookies. Required: 32 bytes or more,
 	// and the same in every process that serves the site.
 	SessionKey []byte
+	// EndedSessions remembers who has logged out, for all processes that serve
+	// the site. Default: each for itself; a copy of a session's cookie then
+	// stays good in the others.
+	EndedSessions EndedSessions
 	// Secure keeps the session cookie off plain http. Set it wherever the site
 	// is reached by https.
 	Secure bool
@@ -63,14 +68,16 @@ type Config struct {
 
 // Site is the search site, an http.Handler. It is safe for concurrent use.
 type Site struct {
-	base      view // what is the same on every page
-	logger    *slog.Logger
-	store     *sessions.CookieStore
-	loggedIn  searchtoken.IdentityFunc // ErrNoIdentity for anonymous visitors
-	coveo     *searchtoken.Middleware
-	client    *http.Client // for the queries of the plain page
-	templates map[string]*template.Template
-	handler   http.Handler
+	base        view // what is the same on every page
+	logger      *slog.Logger
+	store       *sessions.CookieStore
+	cookieUser  searchtoken.IdentityFunc // whoever the session cookie is of
+	ended       EndedSessions
+	lookFailure rate.Sometimes // logs that a look-up in them failed
+	coveo       *searchtoken.Middleware
+	client      *http.Client // for the queries of the plain page
+	templates   map[string]*template.Template
+	handler     http.Handler
 }
 
 // New returns the site of cfg, or an error that says what is wrong with cfg.
@@ -88,11 +95,16 @@ func New(cfg Config) (*Site, error) {
 			IPXPageID:      cfg.IPXPageID,
 			IPXInterfaceID: cfg.IPXInterfaceID,
 		},
-		logger: cmp.Or(cfg.Coveo.Logger, slog.Default()),
-		store:  newStore(cfg.SessionKey, cfg.Secure),
-		client: newClient(cfg.Coveo.HTTPClient),
+		logger:      cmp.Or(cfg.Coveo.Logger, slog.Default()),
+		store:       newStore(cfg.SessionKey, cfg.Secure),
+		ended:       cfg.EndedSessions,
+		lookFailure: rate.Sometimes{Interval: time.Minute},
+		client:      newClient(cfg.Coveo.HTTPClient),
 	}
-	s.loggedIn = searchtoken.SessionEmail(s.store, sessionName, sessionEmail)
+	if s.ended == nil {
+		s.ended = &localSessions{until: make(map[string]time.Time)}
+	}
+	s.cookieUser = searchtoken.SessionEmail(s.store, sessionName, sessionEmail)
 
 	coveo := cfg.Coveo
 	coveo.Identify = searchtoken.FirstIdentity(s.loggedIn, searchtoken.AnonymousIdentity)

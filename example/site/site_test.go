@@ -1,6 +1,11 @@
 package site_test
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"html"
 	"io"
 	"log/slog"
@@ -10,10 +15,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/sessions"
 	"github.com/searchtoken/searchtoken"
 	"github.com/searchtoken/searchtoken/example/site"
 	"github.com/searchtoken/searchtoken/searchtokentest"
@@ -136,6 +143,15 @@ func (v *visitor) logOut() {
 	if a := v.post("/logout", nil); a.StatusCode != http.StatusSeeOther {
 		v.t.Fatalf("log-out: %s", a.Status)
 	}
+}
+
+// clone is a visitor with a copy of v's cookies, on the site with that URL.
+func (v *visitor) clone(baseURL string) *visitor {
+	v.t.Helper()
+	c := newVisitor(v.t, baseURL)
+	from, to := v.request(http.MethodGet, "/", "", "").URL, c.request(http.MethodGet, "/", "", "").URL
+	c.client.Jar.SetCookies(to, v.client.Jar.Cookies(from))
+	return c
 }
 
 // capture returns the first group of each match in text, unescaped.
@@ -332,6 +348,169 @@ func TestLogOut(t *testing.T) {
 	a.get("/plain")
 	if got := mints(); got != 4 {
 		t.Errorf("after another log-in: %d tokens, want 4", got)
+	}
+}
+
+// sharedSessions are the EndedSessions of several sites, or fail.
+type sharedSessions struct {
+	sync.Map
+	err error
+}
+
+func (s *sharedSessions) End(_ context.Context, id string, life time.Duration) error {
+	if life < 12*time.Hour {
+		return fmt.Errorf("the life %v is shorter than a session's", life)
+	}
+	s.Store(id, true)
+	return s.err
+}
+
+func (s *sharedSessions) Ended(ctx context.Context, id string) (bool, error) {
+	_, ok := s.Load(id)
+	err := errors.Join(s.err, ctx.Err())
+	return ok && err == nil, err
+}
+
+// TestCopiedCookie: a copy of a session's cookie is nobody's when the session has
+// ended.
+func TestCopiedCookie(t *testing.T) {
+	sites := map[string]func(t *testing.T) (here, there string){
+		"one site": func(t *testing.T) (string, string) {
+			base, _ := start(t, nil)
+			return base, base
+		},
+		"two sites": func(t *testing.T) (string, string) {
+			ended := new(sharedSessions)
+			share := func(cfg *site.Config) { cfg.EndedSessions = ended }
+			here, _ := start(t, share)
+			there, _ := start(t, share)
+			return here, there
+		},
+	}
+	ends := map[string]func(*visitor){
+		"log-out":               (*visitor).logOut,
+		"log-in as another":     func(v *visitor) { v.logIn(bob) },
+		"log-in as the same":    func(v *visitor) { v.logIn(alice) },
+		"log-out, and again in": func(v *visitor) { v.logOut(); v.logIn(alice) },
+	}
+	for where, startSites := range sites {
+		for how, end := range ends {
+			t.Run(where+", "+how, func(t *testing.T) {
+				here, there := startSites(t)
+				v := newVisitor(t, here)
+				v.logIn(alice)
+				copied := v.clone(there)
+				other := newVisitor(t, there)
+				other.logIn(alice)
+				if !strings.Contains(copied.get("/plain").text, "<strong>"+alice+"</strong>") {
+					t.Fatal("a copy is not alice's while her session lasts")
+				}
+				end(v)
+				if !strings.Contains(copied.get("/plain").text, "<strong>anonymous</strong>") {
+					t.Error("a copy is alice's still")
+				}
+				if user := tokenUser(t, copied.get(site.RenewURL).text); user != "anonymous" {
+					t.Errorf("a copy gets a token of %s", user)
+				}
+				if !strings.Contains(other.get("/plain").text, "<strong>"+alice+"</strong>") {
+					t.Error("another session of hers has ended, too")
+				}
+			})
+		}
+	}
+}
+
+// tokenUser is whose token there is in text.
+func tokenUser(t *testing.T, text string) string {
+	t.Helper()
+	payloads := capture(`eyJ[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+`, text)
+	if len(payloads) == 0 {
+		t.Fatalf("there is no token in %s", text)
+	}
+	var claims searchtokentest.Claims
+	payload, err := base64.RawURLEncoding.DecodeString(payloads[0])
+	if err := errors.Join(err, json.Unmarshal(payload, &claims)); err != nil {
+		t.Fatal(err)
+	}
+	return claims.UserIDs[0].Name
+}
+
+func TestEndedSessionsFail(t *testing.T) {
+	var log strings.Builder
+	base, platform := start(t, func(cfg *site.Config) {
+		cfg.EndedSessions = &sharedSessions{err: errors.New("out of reach")}
+		cfg.Coveo.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	v := newVisitor(t, base)
+	v.logIn(alice)
+	for range 3 {
+		if diff := cmp.Diff([]string{"Alice's performance review"}, found(v.get("/plain?q=review").text)); diff != "" {
+			t.Errorf("documents (-want +got):\n%s", diff)
+		}
+	}
+	v.logOut()
+	if !strings.Contains(v.get("/plain").text, "<strong>anonymous</strong>") {
+		t.Error("alice is logged in after she has logged out")
+	}
+	v.logIn(alice)
+	v.get("/plain")
+	if got := platform.Count(searchtokentest.KindToken); got != 3 {
+		t.Errorf("%d tokens, want 3: alice's, anonymous's, and alice's after the log-out", got)
+	}
+	want := map[string]int{"not known which sessions were ended": 1, "a session was not ended": 1, "out of reach": 2, "level=": 2}
+	got := make(map[string]int)
+	for text := range want {
+		got[text] = strings.Count(log.String(), text)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("how often the log says it (-want +got):\n%s\n%s", diff, log.String())
+	}
+}
+
+// TestLookUpOutlivesItsRequest: a visitor who leaves does not make the look-up fail,
+// which others may share.
+func TestLookUpOutlivesItsRequest(t *testing.T) {
+	var log strings.Builder
+	platform := searchtokentest.NewServer(searchtokentest.Config{})
+	defer platform.Close()
+	cfg := config(platform)
+	cfg.EndedSessions = new(sharedSessions)
+	cfg.Coveo.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := site.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	logIn := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/login", strings.NewReader("user="+alice))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	s.ServeHTTP(logIn, r)
+
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	r = httptest.NewRequestWithContext(ctx, http.MethodGet, "/plain", nil)
+	r.AddCookie(logIn.Result().Cookies()[0])
+	s.ServeHTTP(httptest.NewRecorder(), r)
+	if log.Len() > 0 {
+		t.Errorf("the log says:\n%s", log.String())
+	}
+}
+
+// TestSessionWithoutID: what log-out could not end is nobody's session.
+func TestSessionWithoutID(t *testing.T) {
+	base, _ := start(t, nil)
+	store := sessions.NewCookieStore([]byte("a key that is 32 bytes or longer"))
+	v := newVisitor(t, base)
+	r := v.request(http.MethodGet, "/plain", "", "")
+	session := sessions.NewSession(store, "example_session")
+	session.Values["email"] = alice
+	w := httptest.NewRecorder()
+	if err := store.Save(r, w, session); err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(w.Result().Cookies()[0])
+	if !strings.Contains(v.do(r).text, "<strong>anonymous</strong>") {
+		t.Error("the visitor is logged in")
 	}
 }
 
