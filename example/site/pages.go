@@ -108,6 +108,11 @@ func (s *Site) newView(r *http.Request) view {
 func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.newView(r)
+		if s.browserURL != "" {
+			page := *v.Coveo
+			page.PlatformURL, page.AnalyticsURL = s.browserURL, s.browserURL
+			v.Coveo = &page
+		}
 		policy, err := s.policy(v.Coveo, frontEnds)
 		if err != nil {
 			s.logger.ErrorContext(r.Context(), "site: the page has no policy", "page", name, "error", err)

@@ -52,6 +52,10 @@ type Config struct {
 	// Secure keeps the session cookie off plain http. Set it wherever the site
 	// is reached by https.
 	Secure bool
+	// BrowserURL is where browsers find Coveo's APIs, analytics among them, if
+	// they reach them by another address than this server. Default: they do
+	// not, and Coveo.PlatformURL and Coveo.AnalyticsURL are theirs, too.
+	BrowserURL string
 	// Users are the e-mail addresses that a visitor may log in as. There are no
 	// passwords: a real site asks its identity provider. Default: none, and
 	// everybody searches as anonymous.
@@ -76,6 +80,7 @@ type Site struct {
 	lookFailure rate.Sometimes // logs that a look-up in them failed
 	coveo       *searchtoken.Middleware
 	client      *http.Client // for the queries of the plain page
+	browserURL  string
 	templates   map[string]*template.Template
 	handler     http.Handler
 }
@@ -100,6 +105,7 @@ func New(cfg Config) (*Site, error) {
 		ended:       cfg.EndedSessions,
 		lookFailure: rate.Sometimes{Interval: time.Minute},
 		client:      newClient(cfg.Coveo.HTTPClient),
+		browserURL:  cfg.BrowserURL,
 	}
 	if s.ended == nil {
 		s.ended = &localSessions{until: make(map[string]time.Time)}

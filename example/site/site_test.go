@@ -311,6 +311,20 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+func TestBrowserURL(t *testing.T) {
+	const browserURL = "http://127.0.0.1:3000"
+	base, platform := start(t, func(cfg *site.Config) { cfg.BrowserURL = browserURL })
+	for _, path := range []string{"/jsui", "/atomic", "/headless", "/ipx", "/plain"} {
+		t.Run(path, func(t *testing.T) {
+			a := newVisitor(t, base).get(path)
+			all := strings.ReplaceAll(a.text, `\/`, "/") + a.Header.Get("Content-Security-Policy")
+			if got, want := strings.Contains(all, browserURL), path != "/plain"; got != want || strings.Contains(all, platform.URL) {
+				t.Errorf("status %d, and the browser's URL is on the page: %v, want %v", a.StatusCode, got, want)
+			}
+		})
+	}
+}
+
 func TestIPXPageWithoutIDs(t *testing.T) {
 	base, _ := start(t, func(cfg *site.Config) { cfg.IPXPageID = "" })
 	a := newVisitor(t, base).get("/ipx")
