@@ -1,11 +1,13 @@
-package main
+package app
 
 import (
-	"crypto/rand"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -58,7 +60,7 @@ func readSettings(getenv func(string) string, logger *slog.Logger) (settings, er
 	}
 
 	var err error
-	if s.site.SessionKey, err = sessionKey(getenv("SESSION_KEY"), logger); err != nil {
+	if s.site.SessionKey, err = sessionKey(getenv("SESSION_KEY")); err != nil {
 		return settings{}, err
 	}
 	return s, nil
@@ -67,12 +69,14 @@ func readSettings(getenv func(string) string, logger *slog.Logger) (settings, er
 // startStandIn starts a stand-in for the Coveo platform, and makes cfg use it.
 // The caller must close it.
 func startStandIn(cfg *site.Config) *searchtokentest.Server {
-	server := searchtokentest.NewServer(searchtokentest.Config{})
+	server := searchtokentest.NewServer(searchtokentest.Config{Secret: DeriveKey(cfg.SessionKey, "stand-in")})
 	cfg.Coveo.OrganizationID = searchtokentest.DefaultOrganizationID
 	cfg.Coveo.Environment = searchtoken.EnvProduction
 	cfg.Coveo.APIKey = searchtokentest.DefaultAPIKey
-	cfg.Coveo.PlatformURL = server.URL
-	cfg.Coveo.AnalyticsURL = server.URL
+	// Under the organization's own address, which is the same in every process:
+	// tokens are cached for an address.
+	cfg.Coveo.HTTPClient = &http.Client{Transport: server.Platform}
+	cfg.BrowserURL = server.URL
 	cfg.Notice = "This site searches a stand-in for the Coveo platform, which has eight documents."
 	if len(cfg.Users) == 0 {
 		cfg.Users = []string{"alice@example.com", "bob@example.com"}
@@ -83,14 +87,12 @@ func startStandIn(cfg *site.Config) *searchtokentest.Server {
 	return server
 }
 
-// sessionKey decodes SESSION_KEY, or makes a key for the life of this process.
-func sessionKey(text string, logger *slog.Logger) ([]byte, error) {
-	const size = 32
+const sessionKeySize = 32 // at least
+
+// sessionKey decodes SESSION_KEY; none is nil.
+func sessionKey(text string) ([]byte, error) {
 	if text == "" {
-		logger.Info("SESSION_KEY is not set: sessions end with this process")
-		key := make([]byte, size)
-		_, _ = rand.Read(key) // never fails
-		return key, nil
+		return nil, nil
 	}
 	// What can be read as hexadecimal is hexadecimal.
 	key, err := hex.DecodeString(text)
@@ -100,10 +102,17 @@ func sessionKey(text string, logger *slog.Logger) ([]byte, error) {
 			key, err = base64.RawURLEncoding.DecodeString(unpadded)
 		}
 	}
-	if err != nil || len(key) < size {
+	if err != nil || len(key) < sessionKeySize {
 		return nil, errors.New("SESSION_KEY must be at least 32 bytes in hexadecimal or base64; openssl rand -hex 32 makes one")
 	}
 	return key, nil
+}
+
+// DeriveKey returns the 32 bytes that the processes with this session key have
+// for a purpose, and that tell nothing of the key.
+func DeriveKey(sessionKey []byte, purpose string) []byte {
+	key, _ := hkdf.Key(sha256.New, sessionKey, nil, "searchtoken example: "+purpose, sha256.Size) // fails for longer ones only
+	return key
 }
 
 // splitList splits a list at its commas, without the space around them.

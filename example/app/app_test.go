@@ -1,7 +1,8 @@
-package main
+package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/searchtoken/searchtoken/example/site"
+	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
 // environment is a getenv.
@@ -31,9 +33,15 @@ func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	out, stdout := io.Pipe()
+	var log strings.Builder
+	stopped := false
+	app := App{Configure: func(cfg *site.Config) (func(), error) {
+		cfg.Users = []string{"alice@example.com", "bob@example.com", "carol@example.com"}
+		return func() { stopped = true }, nil
+	}}
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, options{addr: "127.0.0.1:0"}, environment{}.get, stdout, io.Discard)
+		err := app.run(ctx, options{addr: "127.0.0.1:0"}, environment{}.get, stdout, &log)
 		stdout.CloseWithError(err)
 		done <- err
 	}()
@@ -71,6 +79,7 @@ func TestRun(t *testing.T) {
 		contains(text(client.Get(baseURL+path)), "<strong>anonymous</strong>")
 	}
 	contains(text(client.Get(baseURL+"plain?q=review")), "Nothing was found.")
+	contains(text(client.Get(baseURL)), "Log in as carol@example.com")
 	for _, user := range []string{"alice", "bob"} {
 		form := url.Values{"user": {user + "@example.com"}, "page": {"/plain?q=review"}}
 		contains(text(client.PostForm(baseURL+"login", form)), `<a href="https://reports.example.com/reviews/`+user+`">`)
@@ -80,6 +89,93 @@ func TestRun(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("run: %v", err)
+	}
+	if !stopped {
+		t.Error("what Configure began has not been stopped")
+	}
+	if !strings.Contains(log.String(), "sessions end with this process") {
+		t.Errorf("the log says:\n%s", log.String())
+	}
+}
+
+// TestConfigure: what Configure gets, and that its error is that of the command.
+func TestConfigure(t *testing.T) {
+	tests := map[string]struct {
+		env  environment
+		want []byte
+	}{
+		"no session key": {nil, nil},
+		"a session key":  {environment{"SESSION_KEY": strings.Repeat("2a", 32)}, bytes.Repeat([]byte("*"), 32)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			failure := errors.New("no")
+			var got []byte
+			app := App{Configure: func(cfg *site.Config) (func(), error) {
+				got = cfg.SessionKey
+				return nil, failure
+			}}
+			if err := app.run(t.Context(), options{addr: "127.0.0.1:0"}, test.env.get, io.Discard, io.Discard); !errors.Is(err, failure) {
+				t.Errorf("the error is %v, want %v", err, failure)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("session key (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestStandIns: those of one session key take each other's tokens, and the sites
+// know them by one name.
+func TestStandIns(t *testing.T) {
+	key, other := bytes.Repeat([]byte("a"), 32), bytes.Repeat([]byte("b"), 32)
+	tests := map[string]struct {
+		key    []byte
+		status int
+	}{
+		"the same session key": {key, http.StatusOK},
+		"another session key":  {other, http.StatusUnauthorized},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			here, there := site.Config{SessionKey: key}, site.Config{SessionKey: test.key}
+			issuer, platform := startStandIn(&here), startStandIn(&there)
+			defer issuer.Close()
+			defer platform.Close()
+			token := issuer.IssueToken(searchtokentest.Claims{})
+			resp, err := http.Get(there.BrowserURL + "/rest/search/v2?access_token=" + token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != test.status {
+				t.Errorf("status %d, want %d", resp.StatusCode, test.status)
+			}
+			if here.Coveo.PlatformURL != there.Coveo.PlatformURL || here.BrowserURL == there.BrowserURL {
+				t.Errorf("%q and %q in browsers, %q and %q here", here.BrowserURL, there.BrowserURL, here.Coveo.PlatformURL, there.Coveo.PlatformURL)
+			}
+		})
+	}
+}
+
+func TestDeriveKey(t *testing.T) {
+	key, other := bytes.Repeat([]byte("a"), 32), bytes.Repeat([]byte("b"), 32)
+	derived := DeriveKey(key, "one")
+	tests := map[string]struct {
+		got  []byte
+		same bool
+	}{
+		"the same":            {DeriveKey(key, "one"), true},
+		"another purpose":     {DeriveKey(key, "two"), false},
+		"another session key": {DeriveKey(other, "one"), false},
+		"the session key":     {key, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if len(test.got) != 32 || bytes.Equal(test.got, derived) != test.same {
+				t.Errorf("got %x, and the first is %x", test.got, derived)
+			}
+		})
 	}
 }
 
@@ -111,7 +207,7 @@ func TestRunRefuses(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var stderr strings.Builder
-			err := run(t.Context(), test.o, test.env.get, io.Discard, &stderr)
+			err := App{}.run(t.Context(), test.o, test.env.get, io.Discard, &stderr)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %v, want one about %s", err, test.want)
 			}
@@ -127,11 +223,12 @@ func TestUsage(t *testing.T) {
 	for _, arg := range []string{"-h", "-nonsense", "argument"} {
 		t.Run(arg, func(t *testing.T) {
 			var stderr strings.Builder
-			_, err := parseArgs([]string{arg}, &stderr)
+			app := App{About: "It has a hat.\n", Flags: func(flags *flag.FlagSet) { flags.Bool("hat", false, "with a hat") }}
+			_, err := app.parseArgs([]string{arg}, &stderr)
 			if errors.Is(err, flag.ErrHelp) != (arg == "-h") || err == nil {
 				t.Errorf("the error is %v", err)
 			}
-			wants := []string{"-addr", "-assets", "-secure"}
+			wants := []string{"-addr", "-assets", "-hat", "-secure"}
 			_, err = readSettings(func(name string) string {
 				wants = append(wants, name+" ")
 				return ""
@@ -144,9 +241,12 @@ func TestUsage(t *testing.T) {
 					t.Errorf("%s is not in the help:\n%s", want, stderr.String())
 				}
 			}
+			if !strings.Contains(stderr.String(), "\n"+app.About+"With these") {
+				t.Errorf("what the command adds is not in the help:\n%s", stderr.String())
+			}
 		})
 	}
-	o, err := parseArgs([]string{"-addr", "127.0.0.1:1", "-secure"}, io.Discard)
+	o, err := App{}.parseArgs([]string{"-addr", "127.0.0.1:1", "-secure"}, io.Discard)
 	want := options{addr: "127.0.0.1:1", assets: site.DefaultAssets, secure: true}
 	if diff := cmp.Diff(want, o, cmp.AllowUnexported(options{})); diff != "" || err != nil {
 		t.Errorf("error %v, options (-want +got):\n%s", err, diff)
@@ -213,7 +313,7 @@ func TestSessionKey(t *testing.T) {
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := sessionKey(text, slog.New(slog.DiscardHandler))
+			got, err := sessionKey(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,13 +322,6 @@ func TestSessionKey(t *testing.T) {
 			}
 		})
 	}
-	t.Run("none", func(t *testing.T) {
-		var log strings.Builder
-		got, err := sessionKey("", slog.New(slog.NewTextHandler(&log, nil)))
-		if err != nil || len(got) != 32 || !strings.Contains(log.String(), "sessions end with this process") {
-			t.Errorf("%d bytes, error %v, log %q", len(got), err, log.String())
-		}
-	})
 }
 
 func TestOnlyLoopbackNames(t *testing.T) {
