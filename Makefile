@@ -21,7 +21,7 @@ fuzz:
 
 # What everything costs, beside what it is compared with: x is the ratio.
 bench: deps wrk e2e/peers/express/node_modules
-	@go test -run '^$$' -bench . -timeout 30m . >bench.out || { cat bench.out; exit 1; }
+	@go test -run '^$$' -bench . -timeout 30m . ./rediscache >bench.out || { cat bench.out; exit 1; }
 	@printf '| benchmark | result |\n|---|---|\n'
 	@awk '/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf "%s %s %s", (i > 3 ? "," : ""), $$i, $$(i+1); print " |" }' bench.out
 	@cd e2e && go run ./peers

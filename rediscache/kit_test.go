@@ -108,18 +108,19 @@ func got(t testing.TB, c *rediscache.Cache, key searchtoken.Key) string {
 	return token.Value
 }
 
-// issuer counts its calls. Each takes as long as delay says, and fails while err
-// is set.
+// issuer counts its calls. Each takes as long as delay says.
 type issuer struct {
 	calls atomic.Int64
 	delay time.Duration
+	size  int // of a token, at least
 }
 
 func (i *issuer) Issue(ctx context.Context, p searchtoken.TokenParams) (searchtoken.Token, error) {
 	i.calls.Add(1)
 	select {
 	case <-time.After(i.delay):
-		return tokenOf(rand.Text()+" of "+p.UserIDs[0].Name, 24*time.Hour), nil
+		value := rand.Text() + " of " + p.UserIDs[0].Name
+		return tokenOf(strings.Repeat("t", max(i.size-len(value), 0))+value, 24*time.Hour), nil
 	case <-ctx.Done():
 		return searchtoken.Token{}, ctx.Err()
 	}
@@ -128,7 +129,6 @@ func (i *issuer) Issue(ctx context.Context, p searchtoken.TokenParams) (searchto
 // instance is one process of a site.
 type instance struct {
 	*searchtoken.Middleware
-	cache   *rediscache.Cache
 	handler http.Handler
 	log     *log
 }
@@ -154,9 +154,9 @@ func (l *log) String() string {
 
 // newInstance is an instance whose pages are their user's token. A request's header
 // User says who that is.
-func newInstance(t testing.TB, c *rediscache.Cache, issuer searchtoken.Issuer) *instance {
+func newInstance(t testing.TB, c searchtoken.Cache, issuer searchtoken.Issuer) *instance {
 	t.Helper()
-	i := &instance{cache: c, log: &log{}}
+	i := &instance{log: &log{}}
 	m, err := searchtoken.New(searchtoken.Config{
 		OrganizationID: "acme", Issuer: issuer, Cache: c, Logger: slog.New(slog.NewTextHandler(i.log, nil)),
 		Observe: func(e searchtoken.Event) {

@@ -95,11 +95,12 @@ func TestThief(t *testing.T) {
 func TestNothingToReadInRedis(t *testing.T) {
 	redis := redisserver.Start(t)
 	admin := newClient(t, redis.Addr)
-	site := fleet(t, 1, redis.Addr, &issuer{})[0]
+	c := newCache(t, redis.Addr, newSecret())
+	site := newInstance(t, c, &issuer{})
 	token := site.page(t, "ann@example.com")
 	site.renew(token, "ann@example.com")
 	key := keyOf("ann@example.com", "")
-	set(t, site.cache, key, tokenOf("secret", time.Hour))
+	set(t, c, key, tokenOf("secret", time.Hour))
 	var all strings.Builder
 	for _, name := range names(t, admin) {
 		if !strings.HasPrefix(name, "searchtoken:") {
