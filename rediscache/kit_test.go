@@ -130,23 +130,23 @@ func (i *issuer) Issue(ctx context.Context, p searchtoken.TokenParams) (searchto
 type instance struct {
 	*searchtoken.Middleware
 	handler http.Handler
-	log     *log
+	log     *records
 }
 
-// log is what an instance logged, and how often its cache failed.
-type log struct {
+// records are what an instance logged, and how often its cache failed.
+type records struct {
 	mu     sync.Mutex
 	text   strings.Builder
 	errors atomic.Int64
 }
 
-func (l *log) Write(b []byte) (int, error) {
+func (l *records) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
 }
 
-func (l *log) String() string {
+func (l *records) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
@@ -156,7 +156,7 @@ func (l *log) String() string {
 // User says who that is.
 func newInstance(t testing.TB, c searchtoken.Cache, issuer searchtoken.Issuer) *instance {
 	t.Helper()
-	i := &instance{log: &log{}}
+	i := &instance{log: &records{}}
 	m, err := searchtoken.New(searchtoken.Config{
 		OrganizationID: "acme", Issuer: issuer, Cache: c, Logger: slog.New(slog.NewTextHandler(i.log, nil)),
 		Observe: func(e searchtoken.Event) {
