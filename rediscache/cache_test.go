@@ -97,6 +97,24 @@ func TestCacheOfTwo(t *testing.T) {
 	}
 }
 
+// TestForgetHoldsHereAtOnce does not wait for Redis's message.
+func TestForgetHoldsHereAtOnce(t *testing.T) {
+	redis := redisserver.Start(t)
+	c, key := newCache(t, redis.Addr, newSecret()), keyOf("ann", "")
+	for i := range 300 {
+		set(t, c, key, tokenOf("secret", time.Hour))
+		if got(t, c, key) == "" {
+			t.Fatalf("Set %d is not seen at once", i)
+		}
+		if err := c.Forget(t.Context(), key.User); err != nil {
+			t.Fatal(err)
+		}
+		if got(t, c, key) != "" {
+			t.Fatalf("Forget %d does not hold at once", i)
+		}
+	}
+}
+
 // TestEpochsNeverComeAgain has a fetch end after its epoch, however that ended.
 func TestEpochsNeverComeAgain(t *testing.T) {
 	for _, tt := range []struct {

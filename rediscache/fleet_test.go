@@ -117,6 +117,20 @@ func TestClaims(t *testing.T) {
 		release()
 	}
 
+	t.Run("the next is told", func(t *testing.T) {
+		const times = 10
+		began := time.Now()
+		for range times {
+			release, _ := claimed(a)
+			time.AfterFunc(20*time.Millisecond, release)
+			release, _ = claimed(b)
+			release()
+		}
+		if took := time.Since(began); took > times*250*time.Millisecond { // half of what it takes without being told
+			t.Errorf("%d times took %v", times, took)
+		}
+	})
+
 	for name, ends := range map[string]func(){
 		"a token is set":        func() { set(t, a, key, tokenOf("secret", time.Hour)) },
 		"the user is forgotten": func() { _ = a.Forget(t.Context(), key.User) },

@@ -91,6 +91,22 @@ func TestThief(t *testing.T) {
 	}
 }
 
+// TestThiefBetweenSites moves a user's whole entry to a site with another prefix.
+func TestThiefBetweenSites(t *testing.T) {
+	redis := redisserver.Start(t)
+	secret, key := newSecret(), keyOf("ann", "")
+	cfg := rediscache.Config{
+		Client: rueidis.ClientOption{InitAddress: []string{redis.Addr}}, Secrets: [][]byte{secret}, Prefix: "other:", Timeout: 10 * time.Second,
+	}
+	c, other, admin := newCache(t, redis.Addr, secret), newCacheOf(t, cfg), newClient(t, redis.Addr)
+	set(t, c, key, tokenOf("ann's", time.Hour))
+	name := names(t, admin)[0]
+	do(t, admin, "COPY", name, "other:"+strings.TrimPrefix(name, "searchtoken:"))
+	if got := got(t, other, key); got != "" {
+		t.Error("the token opens at another site")
+	}
+}
+
 // TestNothingToReadInRedis looks for what would tell a reader of Redis who is there.
 func TestNothingToReadInRedis(t *testing.T) {
 	redis := redisserver.Start(t)
