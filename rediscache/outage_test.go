@@ -162,7 +162,10 @@ func TestEviction(t *testing.T) {
 // and another forget a user whose token it holds: the time that it serves it is
 // bounded.
 func TestLostConnection(t *testing.T) {
-	const bound = 2 * time.Second // as the package's documentation has it
+	const (
+		bound = 2 * time.Second // as the package's documentation has it
+		slack = time.Second     // of a machine that is busy
+	)
 	for _, tt := range []struct {
 		name  string
 		lose  func(*redisserver.Server, *proxy)
@@ -198,9 +201,9 @@ func TestLostConnection(t *testing.T) {
 				if token.Value != "" {
 					served = time.Since(lost)
 				}
-				return token.Value == "" && time.Since(lost) > tt.bound+500*time.Millisecond
+				return token.Value == "" && time.Since(lost) > tt.bound+slack
 			})
-			if served > tt.bound+300*time.Millisecond {
+			if served > tt.bound+slack {
 				t.Errorf("it was served for %v, want %v at most", served, tt.bound)
 			}
 			t.Logf("it was served for %v", served)
