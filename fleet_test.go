@@ -22,6 +22,7 @@ type fleet struct {
 	// claim and allow come before the fleet's own, and fail in their place.
 	claim func(context.Context, searchtoken.Key) (func(), error)
 	allow func() error
+	wait  time.Duration // what AllowRenewal says, if it is not 0
 
 	mu      sync.Mutex
 	dead    time.Duration                 // for so long, the first claim is that of a process that has died
@@ -79,6 +80,9 @@ func (f *fleet) end(key searchtoken.Key) {
 func (f *fleet) AllowRenewal(_ context.Context, user [sha256.Size]byte, interval time.Duration, burst int) (time.Duration, error) {
 	if f.allow != nil {
 		return 0, f.allow()
+	}
+	if f.wait > 0 {
+		return f.wait, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -296,6 +300,37 @@ func TestRenewalsOfAFleetAreLimited(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPageBesideALimitedRenewal has a page ask for the token that a renewal is about
+// to fetch, when it turns out that the user has forced too many: the page is served.
+func TestPageBesideALimitedRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		m := instances(t, 1, f, &issuer{})[0]
+		long, err := m.With(func(r *searchtoken.Route) { r.MinRemaining = 12 * time.Hour })
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := get(m, request("ann")).Body.String()
+		time.Sleep(13 * time.Hour) // it is good for m only
+		f.wait = time.Minute       // by what other instances have counted
+		f.claim = func(ctx context.Context, key searchtoken.Key) (func(), error) {
+			time.Sleep(time.Second)
+			return func() {}, nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if w := renew(m, renewal("ann", token)); w.Code != 429 {
+				t.Errorf("renewal: %v", seen(w))
+			}
+		})
+		synctest.Wait()
+		if w := get(long, request("ann")); w.Code != 200 {
+			t.Errorf("page: %v", seen(w))
+		}
+		wg.Wait()
+	})
 }
 
 // TestSparesOfAnOutage has a cache fail: what is fetched meanwhile serves this

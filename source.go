@@ -228,7 +228,10 @@ type flight struct {
 // answer is what f brought for o: a token, an error, or neither.
 func (f *flight) answer(o *order) (Token, error) {
 	st := dead
+	var limit *renewalLimitError
 	switch {
+	case o.rejected == "" && errors.As(f.err, &limit): // no concern of one who forces nothing
+		return Token{}, nil
 	case f.err != nil:
 		return Token{}, f.err
 	case f.again:
@@ -592,6 +595,11 @@ func (s *source) keep(ctx context.Context, f *flight, t Token, epoch epoch) bool
 		s.cacheFailed(ctx, "Set", err)
 		s.keepSpare(f.key, t, epoch)
 		kept = true
+	}
+	if err == nil {
+		s.mu.Lock()
+		delete(s.spares, f.key)
+		s.mu.Unlock()
 	}
 	if kept && forgotten() {
 		_, _ = s.cache.Set(ctx, f.key, Token{}, epoch.cache)

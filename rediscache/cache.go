@@ -17,7 +17,7 @@ import (
 const (
 	// How long an entry may stay in this process's memory, by a clock that Redis
 	// shortens to the entry's own life: that must be the shorter.
-	longestLocal = 48 * time.Hour
+	longestLocal = 48 * time.Hour // as the scripts have it
 
 	// An application whose Prepare never asks for the same twice fills no more
 	// than this.
@@ -27,6 +27,11 @@ const (
 // Get implements searchtoken.Cache. What is not a token of this Cache, or does not
 // open, is none.
 func (c *Cache) Get(ctx context.Context, key searchtoken.Key) (t searchtoken.Token, epoch uint64, err error) {
+	if c.outage.Load() != nil {
+		if t, epoch, ok := c.inMemory(ctx, &key); ok {
+			return t, epoch, nil
+		}
+	}
 	err = c.do(ctx, func(ctx context.Context, redis rueidis.Client) error {
 		token, e, err := c.read(ctx, redis, c.secrets[0], &key)
 		if err == nil && e == "" {
@@ -46,6 +51,23 @@ func (c *Cache) Get(ctx context.Context, key searchtoken.Key) (t searchtoken.Tok
 		return nil
 	})
 	return t, epoch, err
+}
+
+// inMemory is a Get that does not ask Redis.
+func (c *Cache) inMemory(ctx context.Context, key *searchtoken.Key) (t searchtoken.Token, epoch uint64, ok bool) {
+	select {
+	case <-c.connected:
+	default:
+		return t, 0, false
+	}
+	// Without time, rueidis answers out of its memory, or not at all.
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	t, e, err := c.read(ctx, c.redis, c.secrets[0], key)
+	if err != nil || t.Value == "" {
+		return searchtoken.Token{}, 0, false
+	}
+	return t, epochNumber(e), true
 }
 
 // read returns the token under key, as named and sealed with s, and the entry's
@@ -114,7 +136,8 @@ func settle(redis rueidis.Client, name string) rueidis.Completed {
 // Forget implements searchtoken.Cache; the package's documentation says what it
 // guarantees.
 func (c *Cache) Forget(ctx context.Context, user [sha256.Size]byte) error {
-	return c.do(ctx, func(ctx context.Context, redis rueidis.Client) error {
+	// Even while Redis is taken for out of reach: nobody asks again for a user.
+	return c.try(ctx, forgetTimeout, func(ctx context.Context, redis rueidis.Client) error {
 		var commands rueidis.Commands
 		for _, s := range slices.Backward(c.secrets) { // the first, which has the epoch, last
 			name := c.entry(s, user)

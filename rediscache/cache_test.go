@@ -30,6 +30,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"RESP2", func(c *rediscache.Config) { c.Client.AlwaysRESP2 = true }, []string{"Client.AlwaysRESP2"}},
 		{"replicas", func(c *rediscache.Config) { c.Client.SendToReplicas = func(rueidis.Completed) bool { return true } }, []string{"Client.SendToReplicas"}},
 		{"another tracking", func(c *rediscache.Config) { c.Client.ClientTrackingOptions = []string{"BCAST"} }, []string{"Client.ClientTrackingOptions"}},
+		{"no sign of life", func(c *rediscache.Config) { c.Client.Dialer.KeepAlive = -1 }, []string{"Client.Dialer.KeepAlive"}},
 		{"a negative timeout", func(c *rediscache.Config) { c.Timeout = -1 }, []string{"Timeout"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

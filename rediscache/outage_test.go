@@ -1,6 +1,7 @@
 package rediscache_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -119,6 +120,31 @@ func TestFlushDuringAFetch(t *testing.T) {
 	}
 	if got := issuer.calls.Load(); got != 2 {
 		t.Errorf("%d calls, want the one whose epoch was lost and another", got)
+	}
+}
+
+// TestHiccup has Redis pause for longer than a Get waits: who was held in memory is
+// served all the time, and a Forget right after it is carried out.
+func TestHiccup(t *testing.T) {
+	redis := redisserver.Start(t)
+	secret, ann, bob := newSecret(), keyOf("ann", ""), keyOf("bob", "")
+	c := newCacheOf(t, impatient(redis.Addr, secret))
+	redisserver.Eventually(t, "it is connected", func() bool { _, _, err := c.Get(t.Context(), ann); return err == nil })
+	set(t, c, ann, tokenOf("secret", time.Hour))
+	got(t, c, ann)
+	redis.Signal(syscall.SIGSTOP)
+	if _, _, err := c.Get(t.Context(), bob); err == nil {
+		t.Fatal("a Redis that is stopped answers")
+	}
+	if token, _, err := c.Get(t.Context(), ann); token.Value != "secret" {
+		t.Errorf("what is in memory is not served: %v", err)
+	}
+	redis.Signal(syscall.SIGCONT)
+	if err := c.Forget(t.Context(), ann.User); err != nil {
+		t.Fatal(err)
+	}
+	if got := got(t, c, ann); got != "" {
+		t.Error("it is not forgotten")
 	}
 }
 
@@ -243,7 +269,11 @@ func TestErrorsTellWhy(t *testing.T) {
 			cfg := impatient(tt.addr, newSecret())
 			cfg.Client.Password = tt.password
 			c := newCacheOf(t, cfg)
-			for range 3 { // the first tries, the others know
+			redisserver.Eventually(t, "it is known why", func() bool {
+				_, _, err := c.Get(t.Context(), keyOf("ann", ""))
+				return err != nil && strings.Contains(err.Error(), tt.want)
+			})
+			for range 3 {
 				_, _, err := c.Get(t.Context(), keyOf("ann", ""))
 				if err == nil || !strings.HasPrefix(err.Error(), "rediscache: ") || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%v does not say %q", err, tt.want)
@@ -252,7 +282,9 @@ func TestErrorsTellWhy(t *testing.T) {
 					t.Errorf("%v tells a password", err)
 				}
 			}
-			if err := c.Forget(t.Context(), keyOf("ann", "").User); err == nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := c.Forget(ctx, keyOf("ann", "").User); err == nil {
 				t.Error("Forget says that it has forgotten")
 			}
 		})

@@ -28,17 +28,22 @@
 //     Client.Dialer.KeepAlive and Client.ConnWriteTimeout.
 //
 // A fetch that was under way at the time, on any machine, brings nothing into the
-// cache, however long it takes and whatever restarts meanwhile: an entry has an
-// epoch, a random number, which goes with the entry and never comes again.
+// cache, however long it takes and which machine restarts meanwhile: an entry has
+// an epoch, a random number, which goes with the entry. Forget always asks Redis,
+// for up to 5 seconds; an error means that nothing may have been forgotten.
 //
-// Redis replicates asynchronously. Where a primary dies before its replica knows
-// of a Forget, and where a machine is cut off together with a primary that the
-// others have deposed, the token is back until it is forgotten again or expires.
+// This is as true as Redis remembers. Where one restarts from a snapshot or a log
+// that is older than a Forget (its default; "save ”" keeps none), where a primary
+// dies before its replica knows of it, and where a machine is cut off together with
+// a primary that the others have deposed, the token is back until it is forgotten
+// again or expires. And a token that a process fetches while Redis fails serves that
+// process for a minute, whoever is forgotten elsewhere meanwhile: that is the
+// searchtoken.Middleware's.
 //
 // # When Redis fails
 //
 // Methods return an error after Config.Timeout, and after that at once, but for
-// one attempt in a second. A searchtoken.Middleware then does without: see
+// one attempt in a second; what is in memory is still served, within the bound. A searchtoken.Middleware then does without: see
 // searchtoken.Config.Cache. As soon as Redis answers, it is used again.
 //
 // # What Redis knows
@@ -72,6 +77,8 @@ const (
 	defaultWriteTimeout = time.Second
 
 	retryInterval = time.Second // between two attempts while Redis fails
+
+	forgetTimeout = 5 * time.Second // at most, if the caller waits so long
 )
 
 // Config configures a Cache.
@@ -134,6 +141,9 @@ func New(cfg Config) (*Cache, error) {
 	}
 	if option.ClientTrackingOptions != nil || option.NewCacheStoreFn != nil || option.DisableAutoPipelining {
 		bad("Client.ClientTrackingOptions, Client.NewCacheStoreFn, Client.DisableAutoPipelining", "must not be set")
+	}
+	if option.Dialer.KeepAlive < 0 || option.ConnWriteTimeout < 0 {
+		bad("Client.Dialer.KeepAlive, Client.ConnWriteTimeout", "must not be negative: they bound how long a token outlives a Forget")
 	}
 	if cfg.Timeout < 0 {
 		bad("Timeout", "must not be negative; 0 is the default, 250ms")
@@ -217,7 +227,7 @@ type outage struct {
 	retry time.Time // no attempt before
 }
 
-// do carries out op if Redis answers, and learns from it whether Redis does.
+// do carries out op if Redis answers.
 func (c *Cache) do(ctx context.Context, op func(context.Context, rueidis.Client) error) error {
 	if o := c.outage.Load(); o != nil {
 		now := time.Now()
@@ -225,7 +235,12 @@ func (c *Cache) do(ctx context.Context, op func(context.Context, rueidis.Client)
 			return fmt.Errorf("rediscache: Redis is out of reach: %w", o.err)
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	return c.try(ctx, c.timeout, op)
+}
+
+// try carries out op, and learns from it whether Redis answers.
+func (c *Cache) try(ctx context.Context, timeout time.Duration, op func(context.Context, rueidis.Client) error) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client, err := c.client(limited)
 	if err == nil {
@@ -237,7 +252,7 @@ func (c *Cache) do(ctx context.Context, op func(context.Context, rueidis.Client)
 		if c.outage.Load() != nil {
 			c.outage.Store(nil)
 		}
-	case ctx.Err() == nil: // else the caller's time was up, not Redis's
+	case ctx.Err() == nil && !errors.Is(err, context.Canceled): // else a caller's time was up, not Redis's
 		c.outage.Store(&outage{err, time.Now().Add(retryInterval)})
 	}
 	if err != nil {

@@ -18,9 +18,15 @@ local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local function text(ms) return string.format('%.0f', ms) end
+-- When the entry expires: 0, unless that is a time within what a process keeps.
+local function expiry()
+  local x = tonumber(redis.call('HGET', key, 'x') or '') or 0
+  if x > 0 and x <= now + 172800000 then return x end
+  return 0
+end
 -- The entry, which is there, lives until at, or for longer.
 local function keep(at)
-  at = math.max(at, tonumber(redis.call('HGET', key, 'x') or '') or 0)
+  at = math.max(at, expiry())
   redis.call('HSET', key, 'x', text(at))
   redis.call('PEXPIREAT', key, text(at))
 end
@@ -28,10 +34,10 @@ local function ishash() return redis.call('TYPE', key).ok == 'hash' end
 -- The epoch. Where there is none, or something else than an entry, one begins. It
 -- lives for longer than a fetch.
 local function epoch(fresh)
-  local e, x
-  if ishash() then e, x = unpack(redis.call('HMGET', key, 'e', 'x')) end
-  if not e or #e ~= 8 or not tonumber(x or '') then
-    redis.call('DEL', key)
+  local kind = redis.call('TYPE', key).ok
+  local e = kind == 'hash' and redis.call('HGET', key, 'e')
+  if not e or #e ~= 8 or expiry() == 0 then
+    if kind ~= 'none' then redis.call('DEL', key) end
     redis.call('HSET', key, 'e', fresh)
     e = fresh
   end
@@ -96,7 +102,8 @@ return redis.call('HSET', key, ARGV[1], ARGV[2] .. ':' .. text(now + ARGV[3]))
 	// entry, holds when the user has the whole burst again (GCRA).
 	renewalScript = rueidis.NewLuaScript(scriptBegin + `
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-if redis.call('TYPE', key).ok ~= 'string' then redis.call('DEL', key) end
+local kind = redis.call('TYPE', key).ok
+if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', key) end
 local at = tonumber(redis.call('GET', key) or '') or 0
 at = math.min(math.max(at, now), now + burst * interval)
 local wait = at + interval - burst * interval - now

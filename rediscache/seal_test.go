@@ -150,6 +150,12 @@ func TestGarbage(t *testing.T) {
 		{"a short epoch", func(t *testing.T, admin rueidis.Client, name, _ string) { do(t, admin, "HSET", name, "e", "x") }},
 		{"no epoch", func(t *testing.T, admin rueidis.Client, name, _ string) { do(t, admin, "HDEL", name, "e") }},
 		{"no time of expiry", func(t *testing.T, admin rueidis.Client, name, _ string) { do(t, admin, "HDEL", name, "x") }},
+		{"infinity as one", func(t *testing.T, admin rueidis.Client, name, _ string) { do(t, admin, "HSET", name, "x", "inf") }},
+		{"one of a clock that was wrong", func(t *testing.T, admin rueidis.Client, name, field string) {
+			do(t, admin, "HSET", name, "x", "99999999999999")
+			do(t, admin, "PEXPIREAT", name, "99999999999999")
+			do(t, admin, "HDEL", name, field)
+		}},
 		{"no number as one", func(t *testing.T, admin rueidis.Client, name, _ string) { do(t, admin, "HSET", name, "x", "soon") }},
 		{"an empty token", func(t *testing.T, admin rueidis.Client, name, field string) { do(t, admin, "HSET", name, field, "") }},
 		{"a token without a time", func(t *testing.T, admin rueidis.Client, name, field string) { do(t, admin, "HSET", name, field, "x:y") }},
