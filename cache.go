@@ -15,13 +15,17 @@ import (
 	gocache "github.com/patrickmn/go-cache"
 )
 
+// UserKey is the SHA-256 hash of a user: of the organization, its endpoint and the
+// user's security identities.
+type UserKey [sha256.Size]byte
+
 // Key is what a token is cached under. Both halves are SHA-256 hashes: a Key is
 // comparable, and a pseudonym. Whoever guesses a user's name can tell that it is
 // theirs, so a Cache that others can look into should not keep it as it is.
 type Key struct {
 	// User covers the organization, its endpoint, and the security
 	// identities of the user.
-	User [sha256.Size]byte
+	User UserKey
 	// Params covers everything else that the token is asked for.
 	Params [sha256.Size]byte
 }
@@ -36,7 +40,7 @@ func keyPrefix(organization, platformURL string) (prefix [16]byte) {
 }
 
 // userHash is Key.User.
-func userHash(prefix *[16]byte, ids []UserID) [sha256.Size]byte {
+func userHash(prefix *[16]byte, ids []UserID) UserKey {
 	var buf [256]byte // on the stack, for all but the longest names
 	return sha256.Sum256(appendUserIDs(append(buf[:0], prefix[:]...), ids))
 }
@@ -124,31 +128,38 @@ type Cache interface {
 	Set(ctx context.Context, key Key, t Token, epoch uint64) (kept bool, err error)
 	// Forget removes every token of the user and begins a new epoch, which
 	// outlives any fetch that is under way.
-	Forget(ctx context.Context, user [sha256.Size]byte) error
+	Forget(ctx context.Context, user UserKey) error
 }
 
-// SharedCache is what a Cache that several processes share may be besides, so that
-// they agree on who calls Coveo. A Middleware finds out by a type assertion on
-// Config.Cache. Where a method fails, the process goes on by itself: an outage of
+// Claimer is an optional interface for a Cache that several processes share: only one
+// process at a time fetches a given token. The Middleware finds out by type assertion
+// on Config.Cache. If Claim fails, the process fetches the token itself: an outage of
 // the store may cost calls, never a page.
-type SharedCache interface {
-	Cache
+type Claimer interface {
 	// Claim makes this process the one that fetches the token under key, and
-	// returns what ends the claim, or waits while the claim is another's. When
-	// that may have ended, or a token been set, it returns nil and no error:
-	// the caller looks into the cache, and claims again if it has to. A Get
-	// that begins after Claim has returned sees what was set before.
+	// returns a function that ends the claim. If another process holds the claim,
+	// Claim waits until that claim may have ended or a token was set. Then it
+	// returns neither a function nor an error: the caller looks into the cache,
+	// and claims again if necessary. A Get that begins after Claim has returned
+	// sees what was set before.
 	//
 	// A claim lasts until release is called, a token is set under key, the user
-	// is forgotten, or its process dies: then it must become free within a few
-	// seconds, in far less than the 10 of a fetch. release does not block, and
-	// may be called once.
+	// is forgotten, or its process dies. After a process has died, its claims
+	// must become free within a few seconds, far less than the 10 of a fetch.
+	// release does not block, and may be called once.
 	Claim(ctx context.Context, key Key) (release func(), err error)
-	// AllowRenewal counts a renewal that the user forces, in all processes
-	// together, if it is among burst at once or one for each interval after
-	// that. Otherwise it counts nothing, and returns how long to wait for the
-	// next. Forget does not reset it.
-	AllowRenewal(ctx context.Context, user [sha256.Size]byte, interval time.Duration, burst int) (wait time.Duration, err error)
+}
+
+// RenewalLimiter is an optional interface for a Cache that several processes share: it
+// limits forced renewals of a user across all processes. The Middleware finds out by
+// type assertion on Config.Cache. If AllowRenewal fails, the limit of the process
+// itself holds.
+type RenewalLimiter interface {
+	// AllowRenewal counts a renewal that the user forces and returns 0, if it is
+	// among the first burst renewals, or one for each interval after them.
+	// Otherwise it counts nothing, and returns how long to wait for the next one.
+	// Forget does not reset the count.
+	AllowRenewal(ctx context.Context, user UserKey, interval time.Duration, burst int) (wait time.Duration, err error)
 }
 
 const (
@@ -217,7 +228,7 @@ type paramsToken struct {
 	token  Token
 }
 
-func (c *MemoryCache) shard(user *[sha256.Size]byte) (*shard, *atomic.Uint64) {
+func (c *MemoryCache) shard(user *UserKey) (*shard, *atomic.Uint64) {
 	s := &c.shards[binary.LittleEndian.Uint64(user[:])%uint64(len(c.shards))]
 	return s, &s.epochs[binary.LittleEndian.Uint64(user[8:])%epochStripes]
 }
@@ -278,7 +289,7 @@ func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (ke
 }
 
 // Forget implements Cache. The error is always nil.
-func (c *MemoryCache) Forget(_ context.Context, user [sha256.Size]byte) error {
+func (c *MemoryCache) Forget(_ context.Context, user UserKey) error {
 	s, stripe := c.shard(&user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,7 +299,7 @@ func (c *MemoryCache) Forget(_ context.Context, user [sha256.Size]byte) error {
 }
 
 // get needs no lock. The conversion to a string is one that does not allocate.
-func (s *shard) get(user *[sha256.Size]byte) *userTokens {
+func (s *shard) get(user *UserKey) *userTokens {
 	if u, ok := s.users.Get(string(user[:])); ok {
 		return u.(*userTokens)
 	}
@@ -296,7 +307,7 @@ func (s *shard) get(user *[sha256.Size]byte) *userTokens {
 }
 
 // put keeps tokens, the last of which expires after now, in the place of old.
-func (s *shard) put(user [sha256.Size]byte, old *userTokens, tokens []paramsToken, now time.Time) {
+func (s *shard) put(user UserKey, old *userTokens, tokens []paramsToken, now time.Time) {
 	expiry := tokens[len(tokens)-1].token.Expiry
 	var p *place
 	if old != nil {
@@ -324,7 +335,7 @@ func (s *shard) makeRoom(now time.Time) {
 	}
 }
 
-func (s *shard) remove(user [sha256.Size]byte, u *userTokens) {
+func (s *shard) remove(user UserKey, u *userTokens) {
 	if u != nil {
 		s.users.Delete(string(user[:]))
 		heap.Remove(&s.queue, u.place.index)
@@ -335,7 +346,7 @@ func (s *shard) remove(user [sha256.Size]byte, u *userTokens) {
 type expiryQueue []*place
 
 type place struct {
-	user   [sha256.Size]byte
+	user   UserKey
 	expiry time.Time
 	index  int
 }

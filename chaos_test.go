@@ -821,7 +821,7 @@ func (w *world) newCache() searchtoken.Cache {
 			w.mu.Unlock()
 			return kept, trouble(ctx)
 		},
-		forget: func(ctx context.Context, user [32]byte) error {
+		forget: func(ctx context.Context, user searchtoken.UserKey) error {
 			if err := trouble(ctx); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package searchtoken_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -30,7 +31,7 @@ func ExampleNew() {
 		fmt.Println(err)
 		return
 	}
-	defer coveo.Close()
+	defer coveo.Shutdown(context.Background())
 
 	page := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(
 		`<head>{{coveoJSUI .Coveo}}</head><body class="CoveoSearchInterface"></body>`))
@@ -61,7 +62,7 @@ func ExampleToken_SetAuthHeader() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer coveo.Close()
+	defer coveo.Shutdown(context.Background())
 
 	handler := coveo.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())

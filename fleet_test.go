@@ -2,7 +2,6 @@ package searchtoken_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"slices"
 	"sync"
@@ -28,13 +27,13 @@ type fleet struct {
 	dead    time.Duration                 // for so long, the first claim is that of a process that has died
 	claims  map[searchtoken.Key]time.Time // until when; zero: until it is released
 	changed chan struct{}
-	limits  map[[sha256.Size]byte]*rate.Limiter
+	limits  map[searchtoken.UserKey]*rate.Limiter
 }
 
 func newFleet() *fleet {
 	return &fleet{
 		Cache: searchtoken.NewMemoryCache(0), claims: map[searchtoken.Key]time.Time{}, changed: make(chan struct{}),
-		limits: map[[sha256.Size]byte]*rate.Limiter{},
+		limits: map[searchtoken.UserKey]*rate.Limiter{},
 	}
 }
 
@@ -77,7 +76,7 @@ func (f *fleet) end(key searchtoken.Key) {
 	f.changed = make(chan struct{})
 }
 
-func (f *fleet) AllowRenewal(_ context.Context, user [sha256.Size]byte, interval time.Duration, burst int) (time.Duration, error) {
+func (f *fleet) AllowRenewal(_ context.Context, user searchtoken.UserKey, interval time.Duration, burst int) (time.Duration, error) {
 	if f.allow != nil {
 		return 0, f.allow()
 	}
@@ -186,7 +185,7 @@ func TestOneFetchInAFleet(t *testing.T) {
 					t.Errorf("statuses (-want +got):\n%s", diff)
 				}
 				for _, m := range site {
-					m.Close() // and what goes on in the background
+					m.Shutdown(context.Background()) // and what goes on in the background
 				}
 				if got := issuer.count(); got != tt.calls {
 					t.Errorf("%d calls, want %d", got, tt.calls)

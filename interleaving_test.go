@@ -37,7 +37,7 @@ func TestForgetBetweenTheLooks(t *testing.T) {
 					return token, epoch, err
 				}
 				if down != nil {
-					late.forget = func(context.Context, [32]byte) error { return down }
+					late.forget = func(context.Context, searchtoken.UserKey) error { return down }
 				}
 				issuer := &issuer{answer: slowly(2 * time.Second)}
 				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: late})
@@ -243,7 +243,7 @@ func TestForgetThatFails(t *testing.T) {
 					time.Sleep(time.Second)
 					return c.Cache.Set(ctx, key, t, epoch)
 				}
-				c.forget = func(context.Context, [32]byte) error { return errors.New("down") }
+				c.forget = func(context.Context, searchtoken.UserKey) error { return errors.New("down") }
 				issuer := &issuer{answer: slowly(time.Second)}
 				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: c})
 				var wg sync.WaitGroup
@@ -303,7 +303,7 @@ func TestForgetsAreNoRenewals(t *testing.T) {
 // Forget ends.
 func TestForgetThatFailsIsNotUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cache{Cache: searchtoken.NewMemoryCache(0), forget: func(context.Context, [32]byte) error { return errors.New("down") }}
+		c := &cache{Cache: searchtoken.NewMemoryCache(0), forget: func(context.Context, searchtoken.UserKey) error { return errors.New("down") }}
 		c.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
 			time.Sleep(time.Second)
 			return c.Cache.Set(ctx, key, t, epoch)
@@ -660,7 +660,7 @@ func TestIssuerWritesAndTells(t *testing.T) {
 
 // TestForgetTellsNoSecrets has a cache with a user's name in its error.
 func TestForgetTellsNoSecrets(t *testing.T) {
-	m := newMiddleware(t, searchtoken.Config{Cache: &cache{forget: func(context.Context, [32]byte) error {
+	m := newMiddleware(t, searchtoken.Config{Cache: &cache{forget: func(context.Context, searchtoken.UserKey) error {
 		return errors.New("DEL tokens:ann@example.com: connection refused")
 	}}})
 	if err := m.Forget(t.Context(), searchtoken.Email("ann@example.com")); err == nil || strings.Contains(err.Error(), "ann@") {

@@ -93,7 +93,7 @@ func newMiddleware(t testing.TB, cfg searchtoken.Config) *searchtoken.Middleware
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(func() { m.Shutdown(context.Background()) })
 	return m
 }
 
@@ -141,7 +141,7 @@ type cache struct {
 	searchtoken.Cache
 	get    func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error)
 	set    func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error)
-	forget func(context.Context, [32]byte) error
+	forget func(context.Context, searchtoken.UserKey) error
 }
 
 func (c *cache) Get(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
@@ -158,7 +158,7 @@ func (c *cache) Set(ctx context.Context, key searchtoken.Key, t searchtoken.Toke
 	return c.Cache.Set(ctx, key, t, epoch)
 }
 
-func (c *cache) Forget(ctx context.Context, user [32]byte) error {
+func (c *cache) Forget(ctx context.Context, user searchtoken.UserKey) error {
 	if c.forget != nil {
 		return c.forget(ctx, user)
 	}

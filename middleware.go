@@ -116,7 +116,7 @@ type Config struct {
 	// Identify says who makes a request. Required.
 	Identify IdentityFunc
 	// Cache keeps the tokens. Default: NewMemoryCache(0). Middlewares may
-	// share one if their API keys grant the same. By way of a SharedCache the
+	// share one if their API keys grant the same. If it is a Claimer, the
 	// processes of a fleet agree on who makes a call. While a cache fails, a
 	// process serves each token that it fetches itself for a minute.
 	Cache Cache
@@ -327,7 +327,7 @@ func (s *site) middleware(route Route) *Middleware {
 }
 
 // With returns the Middleware of another route, with the same cache and client.
-// change gets a copy of m's route, and may write to all of it. The copy's
+// change gets a copy of m's route, and may write to all of it; nil changes nothing. The copy's
 // RenewURL is empty: tokens that enforce something else need a RenewHandler of
 // their own, mounted under a URL of its own behind the same access control as
 // the pages. The error names every bad field, as New's does.
@@ -335,7 +335,9 @@ func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 	route := m.route
 	route.Params = route.Params.clone()
 	route.RenewURL = ""
-	change(&route)
+	if change != nil {
+		change(&route)
+	}
 	if err := route.validate(); err != nil {
 		return nil, err
 	}
@@ -457,16 +459,12 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	return nil
 }
 
-// Close ends background work, and waits for the fetches that are under way, 10
-// seconds at most with a Cache that heeds its context, twice that where another
-// process's fetch was waited for first, and for those that wait for their turn after
-// them. Routes made by With are closed with it. A closed Middleware
-// still serves, and refreshes no token ahead of its expiry. The error is always nil;
-// Close may be called again.
-func (m *Middleware) Close() error {
-	m.source.close()
-	return nil
-}
+// Shutdown stops refreshing tokens, and waits for the fetches in flight until ctx is
+// done. Then it returns ctx's error, else nil. Call it after http.Server.Shutdown. It
+// covers all routes made by With. A Middleware that was shut down still serves
+// requests, but refreshes no token. Shutdown may be called again, and is safe for
+// concurrent use.
+func (m *Middleware) Shutdown(ctx context.Context) error { return m.source.shutdown(ctx) }
 
 // contextKey is the key of the *Page in a request's context.
 type contextKey struct{}

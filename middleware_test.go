@@ -593,7 +593,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 		if err := m.Forget(t.Context(), searchtoken.Email(user)); err != nil {
 			t.Error(err)
 		}
-		m.Close()
+		m.Shutdown(context.Background())
 	}
 	for _, want := range []string{"answered 400", "answered 401", "answered 429", "answered 500", "network down", "cache down", "panic=string", "no [redacted]"} {
 		if !strings.Contains(log.String(), want) {

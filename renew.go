@@ -2,7 +2,6 @@ package searchtoken
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io"
@@ -143,10 +142,10 @@ func rank(accept []string, mediaType string) ranking {
 }
 
 // renewals are the limits of the users who have forced fetches of late.
-type renewals map[[sha256.Size]byte]*rate.Limiter
+type renewals map[UserKey]*rate.Limiter
 
 // allow counts a forced fetch, and refuses it if there were too many.
-func (r renewals) allow(user [sha256.Size]byte, now time.Time) error {
+func (r renewals) allow(user UserKey, now time.Time) error {
 	limiter := r[user]
 	if limiter == nil {
 		makeRoom(r, func(l *rate.Limiter) bool { return l.TokensAt(now) >= renewalBurst })

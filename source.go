@@ -160,8 +160,9 @@ var (
 type source struct {
 	issuer  Issuer
 	cache   Cache
-	memory  *MemoryCache // cache, if it is one: a hit then takes one look at the clock
-	shared  SharedCache  // cache, if it is one
+	memory  *MemoryCache   // cache, if it is one: a hit then takes one look at the clock
+	claimer Claimer        // cache, if it is one
+	limiter RenewalLimiter // cache, if it is one
 	logger  *slog.Logger
 	observe func(Event) // may be nil
 
@@ -183,9 +184,10 @@ type source struct {
 
 func newSource(cfg *Config) *source {
 	memory, _ := cfg.Cache.(*MemoryCache)
-	shared, _ := cfg.Cache.(SharedCache)
+	claimer, _ := cfg.Cache.(Claimer)
+	limiter, _ := cfg.Cache.(RenewalLimiter)
 	return &source{
-		memory: memory, shared: shared, issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
+		memory: memory, claimer: claimer, limiter: limiter, issuer: cfg.Issuer, cache: cfg.Cache, logger: cfg.Logger, observe: cfg.Observe,
 		slots:    make(chan struct{}, cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 		flights:  map[flightKey]*flight{},
 		failures: map[Key]*failure{},
@@ -360,7 +362,7 @@ func (s *source) keepSpare(key Key, t Token, e epoch) {
 	s.spares[key] = spare{t, e, now.Add(spareLife)}
 }
 
-func (s *source) localEpoch(user [32]byte) *atomic.Uint64 { return &s.epochs[user[24]] }
+func (s *source) localEpoch(user UserKey) *atomic.Uint64 { return &s.epochs[user[24]] }
 
 // join returns the fetch for o that is under way, or starts one of its own.
 func (s *source) join(ctx context.Context, o *order, epoch epoch, forced bool) (f *flight, own bool, err error) {
@@ -451,10 +453,10 @@ func (s *source) run(ctx context.Context, f *flight) {
 
 // attempt is fetch, by the one process whose turn it is.
 func (s *source) attempt(ctx, waiting context.Context, f *flight) (ended bool) {
-	if s.shared == nil {
+	if s.claimer == nil {
 		return s.fetch(ctx, f, true)
 	}
-	release, err := s.shared.Claim(waiting, f.key)
+	release, err := s.claimer.Claim(waiting, f.key)
 	switch {
 	case release != nil:
 		defer release()
@@ -560,10 +562,10 @@ func (s *source) fetch(ctx context.Context, f *flight, own bool) (ended bool) {
 
 // count counts a renewal that is forced, in all processes together.
 func (s *source) count(ctx context.Context, f *flight) error {
-	if f.kind != EventRenew || s.shared == nil || f.counted {
+	if f.kind != EventRenew || s.limiter == nil || f.counted {
 		return nil
 	}
-	wait, err := s.shared.AllowRenewal(ctx, f.key.User, renewalInterval, renewalBurst)
+	wait, err := s.limiter.AllowRenewal(ctx, f.key.User, renewalInterval, renewalBurst)
 	if err != nil {
 		s.cacheFailed(ctx, "AllowRenewal", err) // this process's own count holds
 		return nil
@@ -670,7 +672,7 @@ func (f *flight) nearExpiry(t Token) error {
 
 // forget removes the tokens of a user. Even if the cache fails to, no fetch that
 // is under way serves a later request.
-func (s *source) forget(ctx context.Context, user [32]byte) (err error) {
+func (s *source) forget(ctx context.Context, user UserKey) (err error) {
 	defer func() {
 		s.localEpoch(user).Add(1) // last, as in a Cache
 		s.mu.Lock()
@@ -686,12 +688,22 @@ func (s *source) forget(ctx context.Context, user [32]byte) (err error) {
 	return err
 }
 
-// close ends background work and waits for what is under way.
-func (s *source) close() {
+// shutdown stops refreshes and waits for the fetches in flight until ctx is done.
+func (s *source) shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.running.Wait()
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		s.running.Wait()
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // backoff is a doubling pause after failures.

@@ -385,7 +385,7 @@ func TestForgetBeatsAFetch(t *testing.T) {
 						set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
 							return false, down
 						},
-						forget: func(context.Context, [32]byte) error { return down },
+						forget: func(context.Context, searchtoken.UserKey) error { return down },
 					}
 				}
 				m := newMiddleware(t, cfg)
@@ -1676,13 +1676,13 @@ func TestClose(t *testing.T) {
 		time.Sleep(23 * time.Hour)
 		get(m, request("ann")) // begins a refresh
 		began := time.Now()
-		if err := m.Close(); err != nil {
+		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if waited := time.Since(began); waited != 5*time.Second {
 			t.Errorf("Close waited %v for a refresh of 5s", waited)
 		}
-		if err := m.Close(); err != nil {
+		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(23 * time.Hour)
@@ -1739,7 +1739,7 @@ func TestLogIsNotFilled(t *testing.T) {
 		get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
 			return searchtoken.Token{}, 0, down
 		},
-		forget: func(context.Context, [32]byte) error { return down },
+		forget: func(context.Context, searchtoken.UserKey) error { return down },
 	}
 	for _, tt := range []struct {
 		name string

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"html/template"
@@ -59,7 +60,7 @@ func newApp(t *testing.T, a app) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
+		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

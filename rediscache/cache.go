@@ -3,7 +3,6 @@ package rediscache
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"strconv"
@@ -135,7 +134,7 @@ func settle(redis rueidis.Client, name string) rueidis.Completed {
 
 // Forget implements searchtoken.Cache; the package's documentation says what it
 // guarantees.
-func (c *Cache) Forget(ctx context.Context, user [sha256.Size]byte) error {
+func (c *Cache) Forget(ctx context.Context, user searchtoken.UserKey) error {
 	// Even while Redis is taken for out of reach: nobody asks again for a user.
 	return c.try(ctx, forgetTimeout, func(ctx context.Context, redis rueidis.Client) error {
 		var commands rueidis.Commands

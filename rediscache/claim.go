@@ -3,7 +3,6 @@ package rediscache
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"strconv"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ const (
 	longestWait = 500 * time.Millisecond
 )
 
-// Claim implements searchtoken.SharedCache. A claim lasts for 2 seconds after its
+// Claim implements searchtoken.Claimer. A claim lasts for 2 seconds after its
 // process has died.
 func (c *Cache) Claim(ctx context.Context, key searchtoken.Key) (release func(), err error) {
 	p := c.place(c.secrets[0], &key)
@@ -83,8 +82,8 @@ func (c *Cache) hold(p *place, holder string) (release func()) {
 	return func() { close(released) }
 }
 
-// AllowRenewal implements searchtoken.SharedCache.
-func (c *Cache) AllowRenewal(ctx context.Context, user [sha256.Size]byte, interval time.Duration, burst int) (wait time.Duration, err error) {
+// AllowRenewal implements searchtoken.RenewalLimiter.
+func (c *Cache) AllowRenewal(ctx context.Context, user searchtoken.UserKey, interval time.Duration, burst int) (wait time.Duration, err error) {
 	err = c.do(ctx, func(ctx context.Context, redis rueidis.Client) error {
 		ms, err := renewalScript.Exec(ctx, redis, []string{c.renewals(c.secrets[0], user)},
 			[]string{milliseconds(interval), strconv.Itoa(burst)}).AsInt64()

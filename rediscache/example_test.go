@@ -1,6 +1,7 @@
 package rediscache_test
 
 import (
+	"context"
 	"encoding/hex"
 	"log"
 	"net/http"
@@ -37,7 +38,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer coveo.Close() // before the cache
+	defer coveo.Shutdown(context.Background()) // before the cache
 
 	http.Handle("GET /search", coveo.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// As with any other Cache.

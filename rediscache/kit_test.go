@@ -171,7 +171,7 @@ func newInstance(t testing.TB, c searchtoken.Cache, issuer searchtoken.Issuer) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(func() { m.Shutdown(context.Background()) })
 	i.Middleware, i.handler = m, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())
 		_, _ = io.WriteString(w, page.Token.Value)

@@ -102,7 +102,7 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Cache is a searchtoken.SharedCache on Redis. It is safe for concurrent use.
+// Cache is a searchtoken.Cache, Claimer and RenewalLimiter on Redis. It is safe for concurrent use.
 type Cache struct {
 	prefix  string
 	secrets []*secret
@@ -119,7 +119,11 @@ type Cache struct {
 	running sync.WaitGroup
 }
 
-var _ searchtoken.SharedCache = (*Cache)(nil)
+var (
+	_ searchtoken.Cache          = (*Cache)(nil)
+	_ searchtoken.Claimer        = (*Cache)(nil)
+	_ searchtoken.RenewalLimiter = (*Cache)(nil)
+)
 
 // New returns a Cache, or one error (errors.Join) that names every field of cfg
 // that is missing or wrong. It does not wait for Redis: a process that starts

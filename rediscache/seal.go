@@ -66,12 +66,12 @@ func (c *Cache) place(s *secret, key *searchtoken.Key) place {
 }
 
 // entry is the name of a user's hash.
-func (c *Cache) entry(s *secret, user [sha256.Size]byte) string { return c.name(s, 'u', user) }
+func (c *Cache) entry(s *secret, user searchtoken.UserKey) string { return c.name(s, 'u', user) }
 
 // renewals is the name under which a user's forced renewals are counted.
-func (c *Cache) renewals(s *secret, user [sha256.Size]byte) string { return c.name(s, 'r', user) }
+func (c *Cache) renewals(s *secret, user searchtoken.UserKey) string { return c.name(s, 'r', user) }
 
-func (c *Cache) name(s *secret, use byte, user [sha256.Size]byte) string {
+func (c *Cache) name(s *secret, use byte, user searchtoken.UserKey) string {
 	mac := s.mac(use, user[:], nil)
 	b := make([]byte, 0, 64)
 	return string(base64.RawURLEncoding.AppendEncode(append(b, c.prefix...), mac[:]))

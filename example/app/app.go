@@ -160,7 +160,11 @@ func (a App) run(ctx context.Context, o options, getenv func(string) string, std
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, searchSite.Close()) }()
+	defer func() {
+		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		err = errors.Join(err, searchSite.Shutdown(grace))
+	}()
 
 	server := &http.Server{
 		Handler:           searchSite,

@@ -6,6 +6,7 @@ package site
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -193,5 +194,6 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Close waits for the site's background work. Stop the server first.
-func (s *Site) Close() error { return s.coveo.Close() }
+// Shutdown waits for the site's background work until ctx is done. Shut down the
+// server first.
+func (s *Site) Shutdown(ctx context.Context) error { return s.coveo.Shutdown(ctx) }

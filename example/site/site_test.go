@@ -63,7 +63,7 @@ func start(t *testing.T, change func(*site.Config)) (baseURL string, platform *s
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
 		server.Close()
-		if err := s.Close(); err != nil {
+		if err := s.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -494,7 +494,7 @@ func TestLookUpOutlivesItsRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Shutdown(context.Background())
 	logIn := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/login", strings.NewReader("user="+alice))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
