@@ -3,6 +3,7 @@ package searchtoken
 import (
 	"errors"
 	"fmt"
+	"github.com/searchtoken/searchtoken/internal/redact"
 	"net/url"
 	"regexp"
 	"slices"
@@ -75,7 +76,7 @@ const unsafeInline = "'unsafe-inline'"
 // without any one of the sources something of the page is blocked.
 func (p *Page) needs(f FrontEnd, pairs []string) ([]need, error) {
 	if _, ok := optionDefaults[f]; !ok {
-		return nil, fmt.Errorf("searchtoken: CSP: there is no front end %q", truncate(string(f)))
+		return nil, fmt.Errorf("searchtoken: CSP: there is no front end %q", redact.Truncate(string(f)))
 	}
 	o, err := parseOptions(f, pairs)
 	if err != nil || p.noToken() != "" {
@@ -158,7 +159,7 @@ func origin(rawURL string) string {
 func (n need) check() error {
 	for _, source := range append([]string{n.noNonce}, n.sources...) {
 		if source != "" && source[0] != '\'' && !originOrPath.MatchString(source) {
-			return fmt.Errorf("searchtoken: CSP: %q cannot stand in a policy: its host must be a name or an IPv4 address", truncate(source))
+			return fmt.Errorf("searchtoken: CSP: %q cannot stand in a policy: its host must be a name or an IPv4 address", redact.Truncate(source))
 		}
 	}
 	return nil

@@ -46,7 +46,7 @@ func ExampleNew() {
 	log.Fatal(http.ListenAndServe("localhost:3000", mux))
 	// Output:
 	// searchtoken: OrganizationID: is required
-	// searchtoken: APIKey: is required, unless Credential is set
+	// APIKey: is required, unless Credential is set
 }
 
 // A handler that queries Coveo itself authenticates with the token.

@@ -271,7 +271,7 @@ func FuzzRetryAfter(f *testing.F) {
 			w := get(newMiddleware(t, searchtoken.Config{
 				APIKey: "key", Cache: searchtoken.NewMemoryCache(1),
 				HTTPClient: platform(http.StatusTooManyRequests, http.Header{"Retry-After": {header}}, ""),
-				Observe: func(e searchtoken.Event) {
+				Observe: func(_ context.Context, e searchtoken.Event) {
 					if e.Kind == searchtoken.EventFetch && !errors.As(e.Err, &api) {
 						t.Errorf("Retry-After %q: %v", header, e.Err)
 					}

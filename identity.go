@@ -1,6 +1,7 @@
 package searchtoken
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,14 +10,16 @@ import (
 	"time"
 
 	"github.com/gorilla/sessions"
+
+	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 // UserType is the type of a security identity.
 type UserType string
 
 // The types that Coveo knows
-// (https://docs.coveo.com/en/56/#userids-array-of-restuserid-required). The
-// zero UserType is UserTypeUser.
+// (https://docs.coveo.com/en/56/#userids-array-of-restuserid-required). The zero
+// UserType is UserTypeUser.
 const (
 	UserTypeUser         UserType = "User"
 	UserTypeGroup        UserType = "Group"
@@ -24,62 +27,65 @@ const (
 	UserTypeUnknown      UserType = "Unknown"
 )
 
-// EmailSecurityProvider is the security identity provider in which the name of
-// an identity is an e-mail address. Every Coveo organization has it.
+// EmailSecurityProvider is the security identity provider whose names are email
+// addresses. Every Coveo organization has it.
 const EmailSecurityProvider = "Email Security Provider"
 
-// UserID is a security identity: Coveo's RestUserId.
+// UserID is a security identity: Coveo's model RestUserId.
 type UserID struct {
-	Name     string   `json:"name"`           // required
-	Provider string   `json:"provider"`       // required, EmailSecurityProvider for example
-	Type     UserType `json:"type,omitempty"` // default UserTypeUser
+	// Name is the name of the identity in its provider. Required.
+	Name string `json:"name"`
+	// Provider is the security identity provider, for example
+	// EmailSecurityProvider. Required.
+	Provider string `json:"provider"`
+	// Type is the type of the identity. Default: UserTypeUser.
+	Type UserType `json:"type,omitempty"`
 }
 
-// Identity is who searches.
+// Identity is the user of a request.
 type Identity struct {
-	// UserIDs are the security identities to impersonate, in order; at least
-	// one.
+	// UserIDs are the security identities to impersonate, in order. At least one
+	// is required.
 	UserIDs []UserID
-	// DisplayName is the user's name in analytics; may be empty.
+	// DisplayName is the user's name in analytics. It may be empty.
 	DisplayName string
-	// Groups are the user's groups in analytics and in query pipeline
-	// conditions; may be empty. They grant no rights.
+	// Groups are the user's groups in analytics and in the conditions of query
+	// pipelines. They may be empty. They grant no rights.
 	Groups []string
-	// Expires is when the user's session ends; zero: not known. Where it is
-	// set, a token outlives the session by no more than the 15 minutes that
-	// are Coveo's shortest life of a token.
+	// Expires is when the user's session ends. If it is set, tokens outlive the
+	// session by at most 15 minutes, the shortest life of Coveo's tokens. Zero: not
+	// known.
 	Expires time.Time
 }
 
-// Email is the identity of the user with that e-mail address.
+// Email returns the identity of the user with an email address.
 func Email(address string) Identity {
 	return Identity{UserIDs: []UserID{{Name: address, Provider: EmailSecurityProvider, Type: UserTypeUser}}}
 }
 
-// Anonymous is the identity of a visitor who is not logged in, under the name
-// by which Coveo's analytics know that too
+// Anonymous returns the identity of a visitor who is not logged in. Its name is the
+// one that Coveo's analytics recognize as anonymous
 // (https://docs.coveo.com/en/56/#name-string-required).
 func Anonymous() Identity { return Email("anonymous") }
 
-// IdentityFunc says who makes a request. It returns ErrNoIdentity, or an error
-// that wraps it, if nobody is logged in; any other error means that it could
-// not find out, and is passed to the ErrorHandler.
+// IdentityFunc returns the user of a request. If nobody is logged in, it returns
+// [ErrNoIdentity] or an error that wraps it. Every other error means that it could
+// not find out, and goes to the ErrorHandler.
 //
-// It is called once per request, on the request's own goroutine, and must be
-// safe for concurrent calls with different requests.
+// It is called once per request, on the goroutine of the request. It must be safe for
+// concurrent calls with different requests.
 type IdentityFunc func(*http.Request) (Identity, error)
 
-// SessionIdentity finds the user in the session called name of a gorilla
-// sessions.Store; resolve reads it from the session, under the contract of
-// IdentityFunc.
+// SessionIdentity returns an IdentityFunc that looks into the session with a name in a
+// gorilla sessions.Store. resolve gets the session and returns its user, under the
+// contract of [IdentityFunc]. The result is safe for concurrent use if store and
+// resolve are.
 //
-// A session that is missing, or whose cookie does not decode (tampered with,
-// expired, over-long, signed with an old key), is ErrNoIdentity. A store that
-// fails otherwise is ErrSession. The session is shared with the wrapped handler:
-// its own store.Get of the same name decodes nothing again.
-//
-// The function that it returns is safe for concurrent use if store and resolve
-// are.
+// A missing session is an [ErrNoIdentity]. So is a session whose cookie does not
+// decode, because it was tampered with, has expired, is too long, or was signed with
+// an old key. Every other error of the store is an [ErrSession]. The wrapped handler
+// shares the session: when it calls store.Get with the same name, nothing is decoded
+// again.
 func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.Session) (Identity, error)) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		session, err := getSession(store, r, name)
@@ -97,10 +103,10 @@ func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.S
 	}
 }
 
-// SessionEmail is SessionIdentity for the common case: session.Values[key]
-// holds the user's e-mail address, as a string. A session without it, or with
-// an empty one, is ErrNoIdentity; so is a value of another type, which is
-// logged at debug level. When the session ends is not known to it.
+// SessionEmail is [SessionIdentity] for the most common case: session.Values[key] is
+// the user's email address, a string. A session without it, or with an empty one, is
+// an [ErrNoIdentity]. So is a value of another type, which is logged at debug level.
+// The identity does not tell when the session ends.
 func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 	return SessionIdentity(store, name, func(session *sessions.Session) (Identity, error) {
 		switch value := session.Values[key].(type) {
@@ -117,19 +123,17 @@ func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 	})
 }
 
-// FirstIdentity asks each of funcs in turn and returns the first answer that is
-// not ErrNoIdentity: an identity or another error. Without one it returns
-// ErrNoIdentity. Where a later function answers, what an earlier one had to say
-// beyond ErrNoIdentity goes to slog.Default at debug level.
+// FirstIdentity returns an IdentityFunc that calls funcs in order and returns the
+// first result that is not an [ErrNoIdentity]: an identity or another error. If there
+// is none, it returns an ErrNoIdentity. If a later function succeeds, the reason of an
+// earlier ErrNoIdentity is logged to slog.Default at debug level.
 func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		none := ErrNoIdentity
 		for _, identify := range funcs {
 			id, err := identify(r)
 			if !errors.Is(err, ErrNoIdentity) {
-				if none != ErrNoIdentity {
-					logNoIdentity(r, slog.Default(), none)
-				}
+				logNoIdentity(r.Context(), slog.Default(), none)
 				return id, err
 			}
 			if err != ErrNoIdentity {
@@ -140,26 +144,26 @@ func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 	}
 }
 
-// AnonymousIdentity is an IdentityFunc that always answers Anonymous. Put last
-// in FirstIdentity, it lets visitors who are not logged in search what is
+// AnonymousIdentity is an IdentityFunc that always returns [Anonymous]. As the last
+// argument of [FirstIdentity], it lets visitors who are not logged in search what is
 // public.
 func AnonymousIdentity(*http.Request) (Identity, error) { return Anonymous(), nil }
 
-// noIdentity is an ErrNoIdentity with a reason that is worth a log line.
+// noIdentity returns an ErrNoIdentity with a reason.
 func noIdentity(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrNoIdentity}, args...)...)
 }
 
-// logNoIdentity logs why nobody was found, where there is more to say than that
-// nobody is logged in.
-func logNoIdentity(r *http.Request, logger *slog.Logger, err error) {
-	if err != ErrNoIdentity && logger.Enabled(r.Context(), slog.LevelDebug) {
-		logger.DebugContext(r.Context(), "searchtoken: nobody is logged in", "reason", redact(err))
+// logNoIdentity logs the reason of an ErrNoIdentity, if it has one.
+func logNoIdentity(ctx context.Context, logger *slog.Logger, err error) {
+	if err != ErrNoIdentity && logger.Enabled(ctx, slog.LevelDebug) {
+		logger.DebugContext(ctx, "searchtoken: nobody is logged in", "reason", redact.Error(err))
 	}
 }
 
-// getSession is store.Get for stores of any quality: one whose New returns a
-// nil session makes gorilla's registry panic, and is asked for its error alone.
+// getSession is store.Get for stores that break gorilla's contract. If New of a store
+// returns a nil session, gorilla's registry panics; then getSession asks New for its
+// error.
 func getSession(store sessions.Store, r *http.Request, name string) (*sessions.Session, error) {
 	if store == nil {
 		return nil, errors.New("SessionIdentity was given no store")
@@ -172,7 +176,7 @@ func getSession(store sessions.Store, r *http.Request, name string) (*sessions.S
 	return session, err
 }
 
-// withoutPanic makes an error of a nil dereference and its like.
+// withoutPanic calls get, and returns a runtime error that it panics with.
 func withoutPanic(get func(*http.Request, string) (*sessions.Session, error), r *http.Request, name string) (session *sessions.Session, err error) {
 	defer func() {
 		switch v := recover().(type) {
@@ -186,9 +190,9 @@ func withoutPanic(get func(*http.Request, string) (*sessions.Session, error), r 
 	return get(r, name)
 }
 
-// isCookieError reports whether a session's error is the visitor's doing. It
-// goes by securecookie's Error interface. An over-long cookie is neither a
-// decoding error nor a usage nor an internal one there, hence the second half.
+// isCookieError reports whether the visitor's cookie caused a session's error. It
+// uses securecookie's Error interface. For a cookie that is too long, all three of
+// its methods return false, so that counts as well.
 func isCookieError(err error) bool {
 	var cookie interface {
 		IsUsage() bool

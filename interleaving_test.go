@@ -581,7 +581,7 @@ func TestElapsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		got := map[searchtoken.EventKind][]time.Duration{}
-		m := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(2 * time.Second)}, Observe: func(e searchtoken.Event) {
+		m := newMiddleware(t, searchtoken.Config{Issuer: &issuer{answer: slowly(2 * time.Second)}, Observe: func(_ context.Context, e searchtoken.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			got[e.Kind] = append(got[e.Kind], e.Elapsed)

@@ -171,10 +171,10 @@ type events struct {
 	seen []string
 }
 
-func (e *events) observe(event searchtoken.Event) {
+func (e *events) observe(_ context.Context, event searchtoken.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := event.Kind.String()
+	s := string(event.Kind)
 	if event.Err != nil {
 		s += fmt.Sprint(" ", searchtoken.HTTPStatus(event.Err))
 	}

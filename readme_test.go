@@ -70,7 +70,7 @@ func TestREADME(t *testing.T) {
 		t.Error("the program starts without a configuration")
 	}
 	_, got, _ := strings.Cut(string(out), "searchtoken: ")
-	want := "OrganizationID: is required\nsearchtoken: APIKey: is required, unless Credential is set\n"
+	want := "OrganizationID: is required\nAPIKey: is required, unless Credential is set\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what it says (-want +got):\n%s", diff)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -18,25 +19,25 @@ import (
 const (
 	maxRenewBody = 16 << 10 // bytes
 
-	// Renewals that a user may force: three at once, then one in 20 seconds.
+	// Renewals that a user may force: three at once, then one per 20 seconds.
 	renewalInterval = 20 * time.Second
 	renewalBurst    = 3
 )
 
 // RenewHandler returns the handler that a page's renewAccessToken calls when its
-// token was rejected, mounted at the route's RenewURL. It answers with a token
-// of the same grant as the page's: the same Identify, Params and Prepare.
+// token was rejected. Mount it at the route's RenewURL. It answers with a token of
+// the same grant as the page's token: it uses the same Identify, Params and Prepare.
 //
-// It takes a GET, or a POST of {"rejected": "<token>"}, from the page's own
-// origin. The answer is {"token": "<token>"}, or the bare token where the Accept
-// header prefers text/plain. A token that was named as rejected is never
-// answered; to replace one that is still cached, a user may have three fetched
-// at once and one in 20 seconds after that. All anonymous visitors are one user.
+// It accepts a GET, or a POST of {"rejected": "<token>"}, from the page's own origin.
+// The answer is {"token": "<token>"}, or the bare token if the Accept header prefers
+// text/plain. The rejected token is never the answer. If the rejected token is still
+// cached, the renewal forces a fetch: a user may force three at once and one per 20
+// seconds after that. All anonymous visitors are one user.
 //
-// Errors have a status and its text alone, whatever the route's ErrorHandler:
-// 401 without a user, 403 for another origin, 405, 413 for a body of over 16 KiB,
-// 400 for one that is not the JSON above, 429 with Retry-After beyond the limit,
-// and 500, 502 and 503 as HTTPStatus says.
+// An error is answered with its status and standard text, even if the route has an
+// ErrorHandler: 401 without a user, 403 for another origin, 405 for another method,
+// 413 for a body of over 16 KiB, 400 for another body, 429 with Retry-After beyond
+// the limit, and otherwise as [HTTPStatus] says.
 func (m *Middleware) RenewHandler() http.Handler {
 	var origin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,13 +60,13 @@ func (m *Middleware) RenewHandler() http.Handler {
 		}
 		var (
 			id    Identity
-			o     order
+			req   tokenRequest
 			token Token
 		)
-		err := m.order(r, &id, &o)
+		err := m.identifyRequest(r, &id, &req)
 		if err == nil {
-			o.rejected = rejected
-			token, err = m.source.token(r.Context(), &o)
+			req.rejected = rejected
+			token, err = m.tokens.token(r.Context(), &req)
 		}
 		if err != nil {
 			setRetryAfter(h, err)
@@ -83,15 +84,15 @@ func (m *Middleware) RenewHandler() http.Handler {
 	})
 }
 
-// asPost is r for CrossOriginProtection, which lets every GET pass: this one
-// answers with a secret.
+// asPost returns a copy of r with the method POST, for CrossOriginProtection. It
+// would let every GET pass, but this handler answers a GET with a secret.
 func asPost(r *http.Request) *http.Request {
 	post := *r
 	post.Method = http.MethodPost
 	return &post
 }
 
-// readRejected returns the token that the request says was rejected; a GET names
+// readRejected returns the token that the request reports as rejected. A GET reports
 // none.
 func readRejected(w http.ResponseWriter, r *http.Request) (rejected string, status int) {
 	if r.Method == http.MethodGet {
@@ -111,46 +112,56 @@ func readRejected(w http.ResponseWriter, r *http.Request) (rejected string, stat
 	return *body.Rejected, http.StatusOK
 }
 
-// prefersText reports whether an Accept header ranks text/plain before
+// prefersText reports whether an Accept header ranks text/plain above
 // application/json.
 func prefersText(accept []string) bool {
 	text, json := rank(accept, "text/plain"), rank(accept, "application/json")
-	return text.quality > json.quality || text.quality == json.quality && text.named > json.named
+	return text.quality > json.quality || text.quality == json.quality && text.specific > json.specific
 }
 
-// ranking is what an Accept header says of a media type.
+// ranking is what an Accept header says about a media type.
 type ranking struct {
-	quality float64
-	named   int // 2: in full, 1: its half, 0: only among all
+	quality  float64
+	specific int // 2: type/subtype, 1: type/*, 0: */*
 }
 
+// rank returns the ranking of a media type. The most specific range counts.
 func rank(accept []string, mediaType string) ranking {
 	half, _, _ := strings.Cut(mediaType, "/")
 	best := ranking{0, -1}
 	for media := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		name, params, err := mime.ParseMediaType(media)
-		named := slices.Index([]string{"*/*", half + "/*", mediaType}, name)
-		if err != nil || named <= best.named {
+		specific := slices.Index([]string{"*/*", half + "/*", mediaType}, name)
+		if err != nil || specific <= best.specific {
 			continue
 		}
 		quality, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 64)
 		if err == nil && quality >= 0 && quality <= 1 {
-			best = ranking{quality, named}
+			best = ranking{quality, specific}
 		}
 	}
 	return best
 }
 
-// renewals are the limits of the users who have forced fetches of late.
-type renewals map[UserKey]*rate.Limiter
+// renewalLimits limits the renewals that each user forces in this process. The zero
+// value is ready for use, and safe for concurrent use.
+type renewalLimits struct {
+	mu    sync.Mutex // guards users
+	users map[UserKey]*rate.Limiter
+}
 
-// allow counts a forced fetch, and refuses it if there were too many.
-func (r renewals) allow(user UserKey, now time.Time) error {
-	limiter := r[user]
+// allow counts a forced renewal, or returns a renewalLimitError.
+func (l *renewalLimits) allow(user UserKey, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter := l.users[user]
 	if limiter == nil {
-		makeRoom(r, func(l *rate.Limiter) bool { return l.TokensAt(now) >= renewalBurst })
+		if l.users == nil {
+			l.users = map[UserKey]*rate.Limiter{}
+		}
+		makeRoom(l.users, func(other *rate.Limiter) bool { return other.TokensAt(now) >= renewalBurst })
 		limiter = rate.NewLimiter(rate.Every(renewalInterval), renewalBurst)
-		r[user] = limiter
+		l.users[user] = limiter
 	}
 	reservation := limiter.ReserveN(now, 1)
 	if wait := reservation.DelayFrom(now); wait > 0 {
@@ -163,4 +174,4 @@ func (r renewals) allow(user UserKey, now time.Time) error {
 // renewalLimitError says that a user forces too many renewals.
 type renewalLimitError struct{ retryAfter time.Duration }
 
-func (*renewalLimitError) Error() string { return "searchtoken: too many renewals of one user" }
+func (*renewalLimitError) Error() string { return "searchtoken: the user forces too many renewals" }

@@ -824,9 +824,9 @@ func TestCacheThatFails(t *testing.T) {
 		get, set bool // what fails
 		want     map[string]int
 	}{
-		{"Get", true, false, map[string]int{"cache error 500": 5, "fetch": 1, "miss": 2, "hit": 2}},
-		{"Set", false, true, map[string]int{"cache error 500": 1, "fetch": 1, "miss": 2, "hit": 2}},
-		{"both", true, true, map[string]int{"cache error 500": 5, "fetch": 1, "miss": 2, "hit": 2}},
+		{"Get", true, false, map[string]int{"cache_error 500": 5, "fetch": 1, "miss": 2, "hit": 2}},
+		{"Set", false, true, map[string]int{"cache_error 500": 1, "fetch": 1, "miss": 2, "hit": 2}},
+		{"both", true, true, map[string]int{"cache_error 500": 5, "fetch": 1, "miss": 2, "hit": 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -1271,7 +1271,7 @@ func TestSlowCacheIsReported(t *testing.T) {
 		if w := get(m, request("ann")); w.Code != 200 {
 			t.Errorf("status %d", w.Code)
 		}
-		if diff := cmp.Diff([]string{"fetch", "cache error 500", "miss"}, seen.take()); diff != "" {
+		if diff := cmp.Diff([]string{"fetch", "cache_error 500", "miss"}, seen.take()); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 	})
@@ -1595,14 +1595,14 @@ func TestPanicsEndNothingElse(t *testing.T) {
 			return searchtoken.Config{Cache: c}
 		}, []string{"ann", "ann", "bob"}, 503},
 		{"Observe", func(boom func()) searchtoken.Config {
-			return searchtoken.Config{Observe: func(e searchtoken.Event) {
+			return searchtoken.Config{Observe: func(_ context.Context, e searchtoken.Event) {
 				if e.Kind == searchtoken.EventMiss {
 					boom()
 				}
 			}}
 		}, []string{"ann", "bob"}, 500},
 		{"Observe, in the fetch", func(boom func()) searchtoken.Config {
-			return searchtoken.Config{Observe: func(e searchtoken.Event) {
+			return searchtoken.Config{Observe: func(_ context.Context, e searchtoken.Event) {
 				if e.Kind == searchtoken.EventFetch {
 					boom()
 				}
@@ -1675,12 +1675,14 @@ func TestClose(t *testing.T) {
 		get(m, request("ann"))
 		time.Sleep(23 * time.Hour)
 		get(m, request("ann")) // begins a refresh
+		go get(m, request("cyd"))
+		synctest.Wait()
 		began := time.Now()
 		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if waited := time.Since(began); waited != 5*time.Second {
-			t.Errorf("Close waited %v for a refresh of 5s", waited)
+			t.Errorf("Shutdown waited %v for a fetch of 5s", waited)
 		}
 		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
@@ -1693,8 +1695,8 @@ func TestClose(t *testing.T) {
 		if w := get(m, request("bob")); w.Code != 200 {
 			t.Errorf("status %d from a closed Middleware", w.Code)
 		}
-		if got := issuer.count(); got != 3 {
-			t.Errorf("%d calls, want 3: no refresh after Close", got)
+		if got := issuer.count(); got != 5 {
+			t.Errorf("%d calls, want 5: no refresh after Shutdown", got)
 		}
 	})
 }
@@ -1746,15 +1748,15 @@ func TestLogIsNotFilled(t *testing.T) {
 		cfg  searchtoken.Config
 		want map[string]int // lines by level and text
 	}{
-		{"wrong key", searchtoken.Config{Issuer: refusing(401)}, map[string]int{"ERROR searchtoken: no search token": 10}},
-		{"key without the privilege", searchtoken.Config{Issuer: refusing(403)}, map[string]int{"ERROR searchtoken: no search token": 10}},
-		{"cache", searchtoken.Config{Cache: brokenCache}, map[string]int{"WARN searchtoken: the cache fails": 20}}, // Get and Forget
+		{"wrong key", searchtoken.Config{Issuer: refusing(401)}, map[string]int{"ERROR searchtoken: fetching a token failed": 10}},
+		{"key without the privilege", searchtoken.Config{Issuer: refusing(403)}, map[string]int{"ERROR searchtoken: fetching a token failed": 10}},
+		{"cache", searchtoken.Config{Cache: brokenCache}, map[string]int{"WARN searchtoken: cache operation failed": 20}}, // Get and Forget
 		{
 			"session store",
 			searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
 				return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrSession, down)
 			}},
-			map[string]int{"ERROR searchtoken: the request gets no token": 10},
+			map[string]int{"ERROR searchtoken: request without a token": 10},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

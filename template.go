@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"github.com/searchtoken/searchtoken/internal/redact"
 	"html/template"
 	"maps"
 	"net/http"
@@ -404,7 +405,7 @@ var ipxID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // ipxLoader is the URL of the loader of an In-Product Experience.
 func (p *Page) ipxLoader(f FrontEnd, id, collection, loader string) (string, error) {
 	if !ipxID.MatchString(id) {
-		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", f, truncate(id))
+		return "", fmt.Errorf("searchtoken: %s: %q is no id (letters, digits, hyphens and underscores)", f, redact.Truncate(id))
 	}
 	query := url.Values{"access_token": {p.Token.Value}}
 	return p.ipxPlatform() + "/rest/organizations/" + url.PathEscape(p.OrganizationID) + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(), nil
@@ -535,7 +536,7 @@ func parseOptions(f FrontEnd, pairs []string) (options, error) {
 	for pair := range slices.Chunk(pairs, 2) {
 		name, value := pair[0], pair[1]
 		if _, ok := o[name]; !ok {
-			return nil, fmt.Errorf("searchtoken: %s: there is no option %q; the options are %s", f, truncate(name), names)
+			return nil, fmt.Errorf("searchtoken: %s: there is no option %q; the options are %s", f, redact.Truncate(name), names)
 		}
 		if why := optionChecks[name](value); why != "" {
 			return nil, fmt.Errorf("searchtoken: %s: option %q: %s", f, name, why)

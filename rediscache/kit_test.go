@@ -159,7 +159,7 @@ func newInstance(t testing.TB, c searchtoken.Cache, issuer searchtoken.Issuer) *
 	i := &instance{log: &records{}}
 	m, err := searchtoken.New(searchtoken.Config{
 		OrganizationID: "acme", Issuer: issuer, Cache: c, Logger: slog.New(slog.NewTextHandler(i.log, nil)),
-		Observe: func(e searchtoken.Event) {
+		Observe: func(_ context.Context, e searchtoken.Event) {
 			if e.Kind == searchtoken.EventCacheError {
 				i.log.errors.Add(1)
 			}

@@ -1,0 +1,277 @@
+package searchtoken
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/searchtoken/searchtoken/internal/redact"
+)
+
+const (
+	defaultMaxInFlight  = 64
+	defaultMinRemaining = 2 * time.Minute
+)
+
+// Config configures a [Middleware]: what all its routes share, and the default
+// Route.
+type Config struct {
+	// OrganizationID is the Coveo organization. Required. It must be a DNS label.
+	OrganizationID string
+	// Environment selects the platform. Default: EnvProduction.
+	Environment Environment
+	// APIKey is a key created from the "Authenticated search" template
+	// (https://docs.coveo.com/en/1718). Exactly one of APIKey, Credential and
+	// Issuer is required.
+	APIKey string
+	// Credential returns the API key for each call of the platform, for keys that
+	// rotate. It must be safe for concurrent use. Its errors are logged.
+	Credential func(context.Context) (string, error)
+	// PlatformURL is the base URL of Coveo's APIs, for this server and for the
+	// browser: https, or http on loopback. Default: the organization's own
+	// endpoint, https://<org>.org.coveo.com in production
+	// (https://docs.coveo.com/en/mcc80216). Set it for a stand-in or a proxy.
+	PlatformURL string
+	// AnalyticsURL is the base URL of Coveo's analytics, under the same rules.
+	// Default: the organization's own endpoint,
+	// https://<org>.analytics.org.coveo.com in production, even if PlatformURL is
+	// set.
+	AnalyticsURL string
+	// Issuer gets the tokens. Default: a [Client] made of the fields above.
+	Issuer Issuer
+	// Identify returns the user of a request. Required. [SessionEmail] makes the
+	// most common one.
+	Identify IdentityFunc
+	// Cache stores the tokens. Default: NewMemoryCache(0). Several Middlewares may
+	// share a Cache if their API keys have the same privileges. If the Cache is a
+	// [Claimer], only one process at a time fetches a given token. While the Cache
+	// fails, each process serves the tokens that it fetched itself for a minute.
+	Cache Cache
+	// HTTPClient makes the token calls. See [ClientConfig]. Default: a client with
+	// a timeout of 10 seconds that honors HTTPS_PROXY.
+	HTTPClient *http.Client
+	// MaxInFlight is the maximum number of concurrent token calls, if the Issuer
+	// returns when its context is done. Further requests queue, each within its
+	// context. Refreshes in the background never queue: they start only if a call
+	// is free. Default: 64.
+	MaxInFlight int
+	// Logger gets what an operator should know: failures of Coveo, of the Cache
+	// and of the session store, at most one line per minute about each. At debug
+	// level, it gets the reasons why nobody was identified. API keys, tokens and
+	// email addresses are redacted from errors. Other secrets in errors that your
+	// own code returns are not recognized. Default: slog.Default().
+	Logger *slog.Logger
+	// Observe is called for every [Event], for metrics. The context is the
+	// request's, or has its values. Observe must be fast, and safe for concurrent
+	// use. Default: none.
+	Observe func(context.Context, Event)
+
+	// Route is the default route, the one of the Middleware that [New] returns.
+	// [Middleware.With] makes other routes.
+	Route
+}
+
+// Route holds what may differ from page to page.
+type Route struct {
+	// Name names the route in events and log lines, for example "search".
+	// Default: empty.
+	Name string
+	// Params are the parameters of the route's tokens: search hub, pipeline,
+	// filter, life and so on. UserIDs must be empty, because Identify decides who
+	// the user is. The Identity's DisplayName and Groups, if set, replace
+	// UserDisplayName and UserGroups.
+	Params TokenParams
+	// Prepare changes the parameters of one request's token, for example to add
+	// the filter of a tenant. It gets a deep copy that it may change, with the
+	// user's identities. It must be safe for concurrent use.
+	//
+	// Prepare runs for pages and for renewals. It may depend only on what both
+	// requests carry (session, host, cookie). It must return an error if that is
+	// missing, and never a wider grant. Its errors are logged and answered with
+	// 500, or with the status of the error of this package that they wrap.
+	// Parameters that Coveo would refuse are a 500. Default: none.
+	Prepare func(*http.Request, *TokenParams) error
+	// MinRemaining is the shortest remaining life of a token that a page gets. A
+	// token with less is expired: the request waits for another one. Default: 2
+	// minutes, because Coveo's libraries renew a token in its last minute. Use
+	// hours for pages with IPX, which cannot renew. At most half of a token's
+	// life.
+	MinRemaining time.Duration
+	// RefreshBefore is how long before its expiry a token is refreshed in the
+	// background. It must be more than MinRemaining. Default: MinRemaining plus a
+	// tenth of the rest of the token's life, at least 5 minutes. At most three
+	// quarters of a token's life.
+	RefreshBefore time.Duration
+	// RenewURL is the path of the route's RenewHandler as the browser sees it, for
+	// example "/coveo/token". Default: none, and pages do not renew their tokens.
+	RenewURL string
+	// Nonce returns the Content-Security-Policy nonce of a request. Every script
+	// and style tag of a snippet then carries it. Default: none.
+	Nonce func(*http.Request) string
+	// Optional serves a page even if there is no token for it. Page.Err then says
+	// why. Default: the ErrorHandler answers instead of the page.
+	Optional bool
+	// ErrorHandler answers a request for which there is no token. [HTTPStatus]
+	// returns the status for the error. The caching headers, and Retry-After if it
+	// is known, are set before ErrorHandler is called. The error's text is for
+	// operators, not for visitors. Default: a handler that answers with the status
+	// and its standard text.
+	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+}
+
+// validate returns an error that names every bad field of cfg, and the base URLs.
+func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
+	platformURL, analyticsURL, err = endpoints(cfg.OrganizationID, cfg.Environment, cfg.PlatformURL, cfg.AnalyticsURL)
+	faults := []error{err, cfg.Route.validate()}
+	switch {
+	case cfg.Issuer == nil:
+		faults = append(faults, checkCredential(cfg.APIKey, cfg.Credential))
+	case cfg.APIKey != "" || cfg.Credential != nil:
+		faults = append(faults, errors.New("Issuer, APIKey, Credential: exclude each other; set one of them"))
+	}
+	if cfg.Identify == nil {
+		faults = append(faults, errors.New("Identify: is required; SessionEmail makes the most common one"))
+	}
+	if cfg.MaxInFlight < 0 {
+		faults = append(faults, errors.New("MaxInFlight: must not be negative; 0 is the default, 64"))
+	}
+	return platformURL, analyticsURL, joinFaults(faults...)
+}
+
+// validate returns an error that names every bad field of r. It has no
+// "searchtoken: ".
+func (r *Route) validate() error {
+	faults := []error{r.Params.validateGrant("Params.")}
+	bad := func(field, reason string) { faults = append(faults, fmt.Errorf("%s: %s", field, reason)) }
+	if len(r.Params.UserIDs) > 0 {
+		bad("Params.UserIDs", "must be empty; Identify returns the user")
+	}
+	if r.MinRemaining < 0 {
+		bad("MinRemaining", "must not be negative; 0 is the default, 2m")
+	}
+	if r.RefreshBefore < 0 {
+		bad("RefreshBefore", "must not be negative; 0 is the default")
+	}
+	if minRemaining := cmp.Or(r.MinRemaining, defaultMinRemaining); r.RefreshBefore > 0 && r.RefreshBefore <= minRemaining {
+		bad("RefreshBefore", fmt.Sprintf("must be more than MinRemaining, %v", minRemaining))
+	}
+	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {
+		bad("RenewURL", `must be a path on this site, for example "/coveo/token"`)
+	}
+	return errors.Join(faults...)
+}
+
+// isLocalPath reports whether a browser takes s for a path on the page's own site.
+// A browser reads a backslash as a slash, and ignores tabs and newlines.
+func isLocalPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f })
+}
+
+// Environment is one of Coveo's platforms, under the name that Headless uses.
+type Environment string
+
+// The environments. The zero Environment is EnvProduction. EnvStaging and
+// EnvDevelopment are for Coveo's own staff.
+const (
+	EnvProduction  Environment = "prod"
+	EnvHIPAA       Environment = "hipaa"
+	EnvStaging     Environment = "stg"
+	EnvDevelopment Environment = "dev"
+)
+
+// suffix returns the environment's part of a host name.
+func (e Environment) suffix() string {
+	if e == "" || e == EnvProduction {
+		return ""
+	}
+	return string(e)
+}
+
+var (
+	// apiKeyStart is how Coveo's API keys start. A key in a host name would leak
+	// to DNS servers.
+	apiKeyStart = regexp.MustCompile(`^(?i:xx[0-9a-f]{8}-)`)
+
+	dnsLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$`)
+)
+
+// endpoints returns the base URLs of the platform and of analytics: the given
+// ones, or the organization's own (https://docs.coveo.com/en/mcc80216). The error
+// names every bad field. It has no "searchtoken: ".
+func endpoints(organization string, env Environment, platform, analytics string) (platformURL, analyticsURL string, err error) {
+	var faults []error
+	switch {
+	case organization == "":
+		faults = append(faults, errors.New("OrganizationID: is required"))
+	case apiKeyStart.MatchString(organization):
+		faults = append(faults, errors.New("OrganizationID: looks like an API key"))
+	case !dnsLabel.MatchString(organization):
+		faults = append(faults, fmt.Errorf("OrganizationID: %q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization)))
+	}
+	switch env {
+	case "", EnvProduction, EnvHIPAA, EnvStaging, EnvDevelopment:
+	default:
+		faults = append(faults, fmt.Errorf("Environment: %q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env))))
+	}
+	platformURL, analyticsURL = ownEndpoints(organization, env)
+	for _, f := range []struct {
+		name, value string
+		base        *string
+	}{{"PlatformURL", platform, &platformURL}, {"AnalyticsURL", analytics, &analyticsURL}} {
+		if f.value == "" {
+			continue
+		}
+		if err := checkBaseURL(f.value); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", f.name, err))
+		}
+		*f.base = strings.TrimRight(f.value, "/")
+	}
+	return platformURL, analyticsURL, errors.Join(faults...)
+}
+
+// ownEndpoints returns the base URLs of an organization's own endpoints.
+func ownEndpoints(organization string, env Environment) (platform, analytics string) {
+	domain := ".org" + env.suffix() + ".coveo.com"
+	return "https://" + organization + domain, "https://" + organization + ".analytics" + domain
+}
+
+// checkBaseURL refuses a URL that would send a secret in clear text, and one that
+// cannot be the start of another URL. The error does not quote the URL, which may
+// contain a password.
+func checkBaseURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil {
+		return errors.New("is not a URL")
+	}
+	_, portErr := strconv.ParseUint(cmp.Or(u.Port(), "443"), 10, 16)
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("must be https, or http on loopback")
+	case net.ParseIP(u.Hostname()) == nil && !hostName.MatchString(u.Hostname()), portErr != nil:
+		return errors.New("must have a host, as in https://host or https://host:8443")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("must be https; http is allowed on loopback only")
+	case u.User != nil || strings.ContainsAny(s, "?#"):
+		return errors.New("must not have a user, a query or a fragment")
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) }):
+		return errors.New("contains characters that are not allowed in a URL")
+	}
+	return nil
+}
+
+// isLoopback reports whether host is this machine.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

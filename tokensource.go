@@ -1,0 +1,202 @@
+package searchtoken
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/searchtoken/searchtoken/internal/breaker"
+	"github.com/searchtoken/searchtoken/internal/flight"
+)
+
+// maxTries is how many fetches a request starts or waits for if each of them ends
+// without a token for it.
+const maxTries = 5
+
+// tokenSource returns tokens from the store, or fetches them from the Issuer.
+// Requests for the same token share one fetch. It is safe for concurrent use.
+//
+// The path of a miss: token, find, fetch here; then fetch.run, claim, attempt,
+// issueAndStore in fetch.go; then fetchResult.accept.
+type tokenSource struct {
+	issuer   Issuer
+	claimer  Claimer        // the Cache, if it is one
+	limiter  RenewalLimiter // the Cache, if it is one
+	store    *store
+	reporter *reporter
+
+	// Lock order: flights, then breaker or renewals. No other locks nest.
+	flights  *flight.Group[fetchKey, fetchResult]
+	breaker  breaker.Breaker[breakerKey]
+	renewals renewalLimits
+}
+
+func newTokenSource(cfg *Config) *tokenSource {
+	r := newReporter(cfg)
+	claimer, _ := cfg.Cache.(Claimer)
+	limiter, _ := cfg.Cache.(RenewalLimiter)
+	return &tokenSource{
+		issuer: cfg.Issuer, claimer: claimer, limiter: limiter,
+		store: newStore(cfg.Cache, r), reporter: r,
+		flights: flight.New[fetchKey, fetchResult](cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
+	}
+}
+
+// fetchKey is what requests must agree on to share a fetch.
+type fetchKey struct {
+	Key
+	epoch
+}
+
+// breakerKey is what a failure counts for. A Forget begins a key without failures:
+// the user's rights may have changed.
+type breakerKey struct {
+	Key
+	forgets uint64
+}
+
+func (k fetchKey) breakerKey() breakerKey { return breakerKey{k.Key, k.epoch.local} }
+
+// token returns a token for r, and reports whether it was a hit or a miss. It waits
+// at most until ctx is done; the fetch that it may start goes on.
+func (s *tokenSource) token(ctx context.Context, r *tokenRequest) (Token, error) {
+	t, waitingSince, err := s.find(ctx, r)
+	if waitingSince.IsZero() {
+		s.reporter.event(ctx, EventHit, r.route.Name, 0, nil)
+	} else {
+		s.reporter.event(ctx, EventMiss, r.route.Name, time.Since(waitingSince), err)
+	}
+	return t, err
+}
+
+// find looks into the store, and fetches a token if there is none for r.
+// waitingSince is zero if r did not have to wait.
+func (s *tokenSource) find(ctx context.Context, r *tokenRequest) (t Token, waitingSince time.Time, err error) {
+	for tries := 0; tries < maxTries; {
+		found := s.store.get(ctx, r.key)
+		switch r.freshness(found.token, found.at) {
+		case fresh:
+			return found.token, waitingSince, nil
+		case stale:
+			s.refresh(ctx, r, found.epoch)
+			return found.token, waitingSince, nil
+		}
+		if waitingSince.IsZero() {
+			waitingSince = found.at
+		}
+		if err := s.mayFetch(ctx, r, found.at); err != nil {
+			return Token{}, waitingSince, err
+		}
+		result, leader, err := s.fetch(ctx, r, found)
+		if err != nil {
+			return Token{}, waitingSince, err
+		}
+		if t, err := result.accept(r, time.Now()); t.Value != "" || err != nil {
+			return t, waitingSince, err
+		}
+		// The fetch of another request that brings nothing for r is not a try.
+		if leader || result.forgotten {
+			tries++
+		}
+	}
+	s.breaker.Hold(breakerKey{r.key, s.store.localForgets(r.key.User).Load()}, errForgotten)
+	return Token{}, waitingSince, newTokenError(errForgotten, breaker.FirstRetry)
+}
+
+// mayFetch returns an error if r must not wait for a fetch.
+func (s *tokenSource) mayFetch(ctx context.Context, r *tokenRequest, now time.Time) error {
+	switch {
+	case ctx.Err() != nil:
+		return newCanceledError(ctx)
+	case r.sessionEnded(now):
+		return noIdentity("the session has ended")
+	}
+	// Hits skip this check: no token is cached for a user whom Coveo would refuse.
+	if err := validateUserIDs(r.userIDs); err != nil {
+		err = identityFault(err)
+		s.reporter.requestFailed(ctx, r.route.Name, err)
+		return err
+	}
+	return nil
+}
+
+// fetch waits for a fetch that r shares with others, and starts it if there is
+// none.
+func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (result fetchResult, leader bool, err error) {
+	kind := EventFetch
+	// If the Cache failed, the rejected token may be the cached one.
+	if r.rejected != "" && (found.err != nil || r.freshnessIgnoringRejection(found.token, found.at) != expired) {
+		kind = EventRenew
+	}
+	shared := *r // r itself must not escape: hits would allocate it
+	result, leader, err = s.flights.Wait(ctx, fetchKey{r.key, found.epoch}, func() (func(context.Context) fetchResult, error) {
+		return s.newFetch(&shared, found.epoch, kind)
+	})
+	r.renewalAllowed = shared.renewalAllowed
+	if leader {
+		r.renewalCounted = r.renewalCounted || result.renewalCounted
+	}
+	return result, leader, waitError(ctx, err)
+}
+
+// refresh starts a fetch in the background, unless it is too early for another one.
+func (s *tokenSource) refresh(ctx context.Context, r *tokenRequest, e epoch) {
+	shared := *r
+	s.flights.Background(ctx, fetchKey{r.key, e}, func() (func(context.Context) fetchResult, error) {
+		return s.newFetch(&shared, e, EventRefresh)
+	})
+}
+
+// newFetch returns the run of a fetch for r, or an error if it must not start. It
+// runs under the lock of flights.
+func (s *tokenSource) newFetch(r *tokenRequest, e epoch, kind EventKind) (func(context.Context) fetchResult, error) {
+	key := fetchKey{r.key, e}
+	if err := s.breaker.Check(key.breakerKey()); err != nil {
+		return nil, err
+	}
+	if kind == EventRenew && !r.renewalAllowed { // counted once per request
+		if err := s.renewals.allow(r.key.User, time.Now()); err != nil {
+			return nil, err
+		}
+		r.renewalAllowed = true
+	}
+	f := &fetch{tokenSource: s, request: *r, key: key, kind: kind}
+	params := r.params.clone() // the request may end before the fetch
+	f.request.params, f.request.userIDs = &params, slices.Clone(r.userIDs)
+	return f.run, nil
+}
+
+// waitError returns the error of a request whose wait for a fetch failed.
+func waitError(ctx context.Context, err error) error {
+	var open *breaker.Open
+	var limit *renewalLimitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &open):
+		return newHeldBackError(open)
+	case errors.As(err, &limit):
+		return limit
+	case errors.Is(err, flight.ErrAborted):
+		return newTokenError(errAborted, breaker.FirstRetry)
+	}
+	return newCanceledError(ctx)
+}
+
+// forget removes the tokens of a user.
+func (s *tokenSource) forget(ctx context.Context, user UserKey) error {
+	err := s.store.forget(ctx, user)
+	s.reporter.event(ctx, EventForget, "", 0, err)
+	return err
+}
+
+// shutdown ends background work, and waits for the other fetches until ctx is done.
+func (s *tokenSource) shutdown(ctx context.Context) error {
+	if err := s.flights.Shutdown(ctx); err != nil {
+		return fmt.Errorf("searchtoken: Shutdown: fetches are still in flight: %w", err)
+	}
+	return nil
+}
