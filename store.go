@@ -114,8 +114,8 @@ func (s *store) put(ctx context.Context, key Key, t Token, e epoch) (kept bool) 
 	return kept
 }
 
-// forget removes the tokens of a user. Even if the Cache fails, no later request
-// gets one of them from this process.
+// forget removes the tokens of a user. Even if the Cache fails to, no later request
+// gets a token whose fetch is in flight.
 func (s *store) forget(ctx context.Context, user UserKey) error {
 	defer s.localForgets(user).Add(1) // last, as in a Cache
 	if err := s.cache.Forget(ctx, user); err != nil {
