@@ -87,11 +87,11 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 func checkCredential(apiKey string, credential func(context.Context) (string, error)) error {
 	switch {
 	case apiKey == "" && credential == nil:
-		return errors.New("APIKey: is required, unless Credential is set")
+		return fault("APIKey", "is required, unless Credential is set")
 	case apiKey != "" && credential != nil:
-		return errors.New("APIKey, Credential: exclude each other; set one of them")
+		return fault("APIKey, Credential", "exclude each other; set one of them")
 	case apiKey != "" && !validAPIKey(apiKey):
-		return errors.New("APIKey: contains white space or other characters that no API key has; trim what was read from a file or a variable")
+		return fault("APIKey", "contains white space or other characters that no API key has; trim what was read from a file or a variable")
 	}
 	return nil
 }

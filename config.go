@@ -136,13 +136,13 @@ func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
 	case cfg.Issuer == nil:
 		faults = append(faults, checkCredential(cfg.APIKey, cfg.Credential))
 	case cfg.APIKey != "" || cfg.Credential != nil:
-		faults = append(faults, errors.New("Issuer, APIKey, Credential: exclude each other; set one of them"))
+		faults = append(faults, fault("Issuer, APIKey, Credential", "exclude each other; set one of them"))
 	}
 	if cfg.Identify == nil {
-		faults = append(faults, errors.New("Identify: is required; SessionEmail makes the most common one"))
+		faults = append(faults, fault("Identify", "is required; SessionEmail makes the most common one"))
 	}
 	if cfg.MaxInFlight < 0 {
-		faults = append(faults, errors.New("MaxInFlight: must not be negative; 0 is the default, 64"))
+		faults = append(faults, fault("MaxInFlight", "must not be negative; 0 is the default, 64"))
 	}
 	return platformURL, analyticsURL, joinFaults(faults...)
 }
@@ -151,7 +151,7 @@ func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
 // "searchtoken: ".
 func (r *Route) validate() error {
 	faults := []error{r.Params.validateGrant("Params.")}
-	bad := func(field, reason string) { faults = append(faults, fmt.Errorf("%s: %s", field, reason)) }
+	bad := func(field, reason string) { faults = append(faults, fault(field, reason)) }
 	if len(r.Params.UserIDs) > 0 {
 		bad("Params.UserIDs", "must be empty; Identify returns the user")
 	}
@@ -213,16 +213,16 @@ func endpoints(organization string, env Environment, platform, analytics string)
 	var faults []error
 	switch {
 	case organization == "":
-		faults = append(faults, errors.New("OrganizationID: is required"))
+		faults = append(faults, fault("OrganizationID", "is required"))
 	case apiKeyStart.MatchString(organization):
-		faults = append(faults, errors.New("OrganizationID: looks like an API key"))
+		faults = append(faults, fault("OrganizationID", "looks like an API key"))
 	case !dnsLabel.MatchString(organization):
-		faults = append(faults, fmt.Errorf("OrganizationID: %q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization)))
+		faults = append(faults, fault("OrganizationID", fmt.Sprintf("%q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization))))
 	}
 	switch env {
 	case "", EnvProduction, EnvHIPAA, EnvStaging, EnvDevelopment:
 	default:
-		faults = append(faults, fmt.Errorf("Environment: %q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env))))
+		faults = append(faults, fault("Environment", fmt.Sprintf("%q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env)))))
 	}
 	platformURL, analyticsURL = ownEndpoints(organization, env)
 	for _, f := range []struct {
@@ -233,7 +233,7 @@ func endpoints(organization string, env Environment, platform, analytics string)
 			continue
 		}
 		if err := checkBaseURL(f.value); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", f.name, err))
+			faults = append(faults, fault(f.name, err.Error()))
 		}
 		*f.base = strings.TrimRight(f.value, "/")
 	}

@@ -141,6 +141,9 @@ func wrap(text string, err error) error { return &contextError{"searchtoken: " +
 func (e *contextError) Error() string { return withContext(e.text, e.err) }
 func (e *contextError) Unwrap() error { return e.err }
 
+// fault says what is wrong with a field.
+func fault(field, reason string) error { return errors.New(field + ": " + reason) }
+
 // joinFaults returns one error that has a line for each error that is not nil, or
 // nil. It starts with "searchtoken: ".
 func joinFaults(faults ...error) error {

@@ -133,11 +133,11 @@ func (p TokenParams) Validate() error {
 // error has no "searchtoken: ".
 func validateUserIDs(ids []UserID) error {
 	if len(ids) == 0 {
-		return errors.New("UserIDs: at least one security identity is required")
+		return fault("UserIDs", "at least one security identity is required")
 	}
 	var faults []error
 	bad := func(i int, field, reason string) {
-		faults = append(faults, fmt.Errorf("UserIDs[%d].%s: %s", i, field, reason))
+		faults = append(faults, fault(fmt.Sprintf("UserIDs[%d].%s", i, field), reason))
 	}
 	for i, id := range ids {
 		if reason := nameFault(id.Name); reason != "" {
@@ -172,7 +172,7 @@ func nameFault(s string) string {
 // stands in front of each field's name. Its error has no "searchtoken: ".
 func (p TokenParams) validateGrant(prefix string) error {
 	var faults []error
-	bad := func(field, reason string) { faults = append(faults, fmt.Errorf("%s%s: %s", prefix, field, reason)) }
+	bad := func(field, reason string) { faults = append(faults, fault(prefix+field, reason)) }
 	if p.ValidFor != 0 && (p.ValidFor < minValidFor || p.ValidFor > maxValidFor) {
 		bad("ValidFor", fmt.Sprintf("%v is not between 15m and 24h; 0 is Coveo's default, 24h", p.ValidFor))
 	}
