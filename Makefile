@@ -1,5 +1,5 @@
-# make test needs Go, and installs the rest: a C compiler, which the race
-# detector wants; for the browser tests Chromium, and with npm Coveo's libraries; Redis.
+# make test needs Go. If missing, it installs a C compiler for the race detector,
+# Redis, and for the browser tests Chromium, Node and (with npm) Coveo's libraries.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
@@ -7,19 +7,20 @@ APT_GET     = $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 .PHONY: test bench fuzz fmt vet deps wrk
 
-# Formatting and static checks of all modules, then all their tests. Some of the
-# core's do more where no race detector slows them down.
+# Checks the formatting of all modules, runs the static checks, the fuzz tests and
+# all tests. The root module's tests also run without the race detector: some of them
+# check more then.
 test: deps fmt vet fuzz e2e/cdn
 	@go test -shuffle=on ./...
 	@for dir in $(MODULES); do (cd $$dir && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
 
-# A short run of each fuzz test; FUZZTIME=10m is a long one. What fails is written to
-# testdata/fuzz, and is a test from then on.
+# Runs each fuzz test for a short time; set FUZZTIME=10m for longer. A failing input
+# is written to testdata/fuzz, and every later test run uses it.
 FUZZTIME = 5000x
 fuzz:
 	@go vet . && for name in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0 . || exit 1; done
 
-# What everything costs, beside what it is compared with: x is the ratio.
+# Measures everything in one run with what it is compared to. The unit x is the ratio.
 bench: deps wrk e2e/peers/express/node_modules
 	@go test -run '^$$' -bench . -timeout 30m . ./rediscache >bench.out || { cat bench.out; exit 1; }
 	@printf '| benchmark | result |\n|---|---|\n'
@@ -32,7 +33,7 @@ fmt:
 vet: deps
 	@for dir in $(MODULES); do (cd $$dir && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
 
-# The packages whose commands are missing.
+# Installs the packages of commands that are missing.
 deps:
 	@packages=""; \
 	command -v gcc >/dev/null || packages="$$packages gcc libc6-dev"; \
@@ -48,7 +49,7 @@ e2e/peers/express/node_modules: e2e/peers/express/package-lock.json | deps
 	cd e2e/peers/express && npm ci
 	@touch $@
 
-# Coveo's front-end libraries as its CDN serves them.
+# Installs Coveo's front-end libraries, with the paths of Coveo's CDN.
 e2e/cdn: e2e/package-lock.json e2e/bundle.mjs | deps
 	cd e2e && npm ci --no-audit --no-fund && npm run build
 	@touch $@

@@ -1,10 +1,11 @@
-// Example is a search site with log-in:
+// Example is a search site with login:
 //
 //	go run ./example
 //
-// starts it with a stand-in for the Coveo platform and prints its URL. With
-// COVEO_ORGANIZATION_ID and COVEO_API_KEY in the environment it searches the
-// real platform instead; -h lists all flags and environment variables.
+// starts it with a stand-in for the Coveo platform and prints its URL. If
+// COVEO_ORGANIZATION_ID and COVEO_API_KEY are set in the environment, it
+// searches the real platform instead. The flag -h lists all flags and
+// environment variables.
 package main
 
 import "github.com/searchtoken/searchtoken/example/app"

@@ -1,31 +1,27 @@
 package app
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/searchtoken/searchtoken"
 	"github.com/searchtoken/searchtoken/example/site"
-	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// settings are what the environment says.
+// settings are the values of the environment variables.
 type settings struct {
 	site            site.Config
-	standIn         bool // searches a stand-in for the Coveo platform
-	developersToken bool // everybody searches as the developer
+	standIn         bool // search a stand-in for the Coveo platform
+	developersToken bool // every visitor searches as the owner of an access token
 }
 
-// readSettings reads the environment. No value of it enters an error or the log.
+// readSettings reads the environment. Values may be secret: none enters an
+// error or the log.
 func readSettings(getenv func(string) string, logger *slog.Logger) (settings, error) {
-	organization, apiKey, accessToken := getenv("COVEO_ORGANIZATION_ID"), getenv("COVEO_API_KEY"), getenv("COVEO_ACCESS_TOKEN")
+	organization := getenv("COVEO_ORGANIZATION_ID")
+	apiKey, accessToken := getenv("COVEO_API_KEY"), getenv("COVEO_ACCESS_TOKEN")
 	s := settings{
 		site: site.Config{
 			Coveo: searchtoken.Config{
@@ -43,79 +39,48 @@ func readSettings(getenv func(string) string, logger *slog.Logger) (settings, er
 	switch {
 	case s.standIn:
 	case organization == "":
-		return settings{}, errors.New("COVEO_ORGANIZATION_ID is missing")
+		return settings{}, errors.New(
+			"COVEO_ORGANIZATION_ID is not set: set it to the ID of the organization that the key or token is for")
 	case apiKey != "" && accessToken != "":
-		return settings{}, errors.New("COVEO_API_KEY and COVEO_ACCESS_TOKEN exclude each other: set one of them")
+		return settings{}, errors.New("COVEO_API_KEY and COVEO_ACCESS_TOKEN are both set: unset one of them")
 	case apiKey != "":
 		s.site.Coveo.APIKey = apiKey
 	case accessToken != "":
-		logger.Warn("COVEO_ACCESS_TOKEN: every visitor searches as the developer whose token it is, for 4 hours at most")
+		logger.Warn(
+			"COVEO_ACCESS_TOKEN is set: every visitor searches as the owner of the token, which works for at most 4 hours")
 		s.site.Coveo.Issuer = searchtoken.AccessToken(accessToken, time.Time{})
-		s.site.Notice = "Whoever is logged in, every search here is made as the developer whose access token this site was started with."
+		s.site.Notice = "Every search on this site runs as the developer whose access token it was started with, " +
+			"whoever is logged in."
 	default:
-		return settings{}, errors.New("COVEO_API_KEY is missing (or COVEO_ACCESS_TOKEN, for a first try)")
+		return settings{}, errors.New("COVEO_API_KEY is not set: set it, or for a first try set COVEO_ACCESS_TOKEN")
 	}
 	if !s.standIn && len(s.site.Users) == 0 {
-		logger.Warn("EXAMPLE_USERS is not set: there is nobody to log in as")
+		logger.Warn("EXAMPLE_USERS is not set: nobody can log in")
 	}
 
 	var err error
-	if s.site.SessionKey, err = sessionKey(getenv("SESSION_KEY")); err != nil {
+	if s.site.SessionKey, err = parseSessionKey(getenv("SESSION_KEY")); err != nil {
 		return settings{}, err
 	}
 	return s, nil
 }
 
-// startStandIn starts a stand-in for the Coveo platform, and makes cfg use it.
-// The caller must close it.
-func startStandIn(cfg *site.Config) *searchtokentest.Server {
-	server := searchtokentest.NewServer(searchtokentest.Config{Secret: DeriveKey(cfg.SessionKey, "stand-in")})
-	cfg.Coveo.OrganizationID = searchtokentest.DefaultOrganizationID
-	cfg.Coveo.Environment = searchtoken.EnvProduction
-	cfg.Coveo.APIKey = searchtokentest.DefaultAPIKey
-	// Under the organization's own address, which is the same in every process:
-	// tokens are cached for an address.
-	cfg.Coveo.HTTPClient = &http.Client{Transport: server.Platform}
-	cfg.BrowserURL = server.URL
-	cfg.Notice = "This site searches a stand-in for the Coveo platform, which has eight documents."
-	if len(cfg.Users) == 0 {
-		cfg.Users = []string{"alice@example.com", "bob@example.com"}
+// checkPublicAddr is called if other machines can reach the site's address. It
+// logs what that means, or returns an error if these settings forbid it.
+func (s settings) checkPublicAddr(logger *slog.Logger) error {
+	switch {
+	case s.developersToken:
+		return errors.New("with COVEO_ACCESS_TOKEN every visitor searches as you: " +
+			"set -addr to a loopback address, for example " + defaultAddr)
+	case s.standIn:
+		logger.Warn("browsers on other machines can only use the plain page: the stand-in listens on loopback")
+	default:
+		logger.Warn("anyone who reaches this address can log in as any user in EXAMPLE_USERS, without a password")
 	}
-	if cfg.IPXPageID == "" && cfg.IPXInterfaceID == "" {
-		cfg.IPXPageID = "stand-in" // which takes any
-	}
-	return server
+	return nil
 }
 
-const sessionKeySize = 32 // at least
-
-// sessionKey decodes SESSION_KEY; none is nil.
-func sessionKey(text string) ([]byte, error) {
-	if text == "" {
-		return nil, nil
-	}
-	// What can be read as hexadecimal is hexadecimal.
-	key, err := hex.DecodeString(text)
-	if err != nil {
-		unpadded := strings.TrimRight(text, "=")
-		if key, err = base64.RawStdEncoding.DecodeString(unpadded); err != nil {
-			key, err = base64.RawURLEncoding.DecodeString(unpadded)
-		}
-	}
-	if err != nil || len(key) < sessionKeySize {
-		return nil, errors.New("SESSION_KEY must be at least 32 bytes in hexadecimal or base64; openssl rand -hex 32 makes one")
-	}
-	return key, nil
-}
-
-// DeriveKey returns the 32 bytes that the processes with this session key have
-// for a purpose, and that tell nothing of the key.
-func DeriveKey(sessionKey []byte, purpose string) []byte {
-	key, _ := hkdf.Key(sha256.New, sessionKey, nil, "searchtoken example: "+purpose, sha256.Size) // fails for longer ones only
-	return key
-}
-
-// splitList splits a list at its commas, without the space around them.
+// splitList splits text at its commas. It trims spaces and drops empty items.
 func splitList(text string) []string {
 	var list []string
 	for item := range strings.SplitSeq(text, ",") {

@@ -1,35 +1,25 @@
 package site
 
 import (
-	"bytes"
-	"embed"
 	"fmt"
-	"html/template"
-	"io"
 	"net/http"
 	"time"
 
 	"github.com/searchtoken/searchtoken"
 )
 
-//go:embed templates
-var templateFiles embed.FS
-
-//go:embed static
-var staticFiles embed.FS
-
-// pageInfo is what the navigation and the home page say of a page.
+// pageInfo describes a page in the navigation and on the home page.
 type pageInfo struct{ Path, Name, About string }
 
 var searchPages = []pageInfo{
 	{"/jsui", "JSUI", "Coveo's JavaScript Search Framework, the oldest of its front ends and still on many sites."},
-	{"/atomic", "Atomic", "Coveo's web components: a search page in a few custom elements."},
-	{"/headless", "Headless", "Coveo's search engine without a user interface, under a small one of this site's own."},
-	{"/ipx", "IPX", "An In-Product Experience: a search panel that is built on Coveo's platform and loaded with one script."},
-	{"/plain", "Plain", "A form and a list that this server makes: it needs neither JavaScript nor Coveo's libraries."},
+	{"/atomic", "Atomic", "Coveo's web components: a search page made of a few custom elements."},
+	{"/headless", "Headless", "Coveo's search library without a user interface; this site adds a small one."},
+	{"/ipx", "IPX", "An In-Product Experience: a search panel designed on Coveo's platform and loaded by one script."},
+	{"/plain", "Plain", "A form and a result list that the server renders, without JavaScript and Coveo's libraries."},
 }
 
-// view is what the templates get.
+// view is the data of the templates.
 type view struct {
 	Pages                     []pageInfo
 	Notice, Assets            string
@@ -38,15 +28,15 @@ type view struct {
 
 	Title string
 	Here  pageInfo
-	Back  string // where log-in and log-out return to
+	Back  string // where login and logout return to
 	Nonce string
-	Coveo *searchtoken.Page // nil where nothing is known of the visitor
+	Coveo *searchtoken.Page // nil if the request has none, as on most error pages
 
-	Plain plainView // of the plain page
-	Error string    // of the error page
+	Plain plainView // plain page only
+	Error string    // error page only
 }
 
-// User is the e-mail address of a visitor who is logged in.
+// User returns the email address of the user, or "" for anonymous visitors.
 func (v view) User() string {
 	if v.Coveo == nil || len(v.Coveo.Identity.UserIDs) == 0 {
 		return ""
@@ -58,7 +48,7 @@ func (v view) User() string {
 	return id.Name
 }
 
-// TokenLife is how much longer the token is good, in words.
+// TokenLife returns the time until the token expires, as text.
 func (v view) TokenLife() string {
 	left := time.Until(v.Coveo.Token.Expiry)
 	if left >= 2*time.Hour {
@@ -67,30 +57,7 @@ func (v view) TokenLife() string {
 	return fmt.Sprintf("%.0f minutes", left.Minutes())
 }
 
-// parseTemplates returns the template of each page. It runs each of them once,
-// so that a setting that a snippet does not take is told at start.
-func parseTemplates(base view) (map[string]*template.Template, error) {
-	layout, err := template.New("layout.html").Funcs(searchtoken.FuncMap()).
-		ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
-	if err != nil {
-		return nil, err
-	}
-	base.Coveo = new(searchtoken.Page)
-	templates := make(map[string]*template.Template)
-	for _, name := range []string{"home", "jsui", "atomic", "headless", "ipx", "plain", "error"} {
-		t, err := template.Must(layout.Clone()).ParseFS(templateFiles, "templates/"+name+".html")
-		if err != nil {
-			return nil, err
-		}
-		if err := t.Execute(io.Discard, base); err != nil {
-			return nil, fmt.Errorf("site: %w", err)
-		}
-		templates[name] = t
-	}
-	return templates, nil
-}
-
-// newView is what every page of a request shows.
+// newView returns the view with the fields that every page of r needs.
 func (s *Site) newView(r *http.Request) view {
 	v := s.base
 	v.Back = r.URL.RequestURI()
@@ -104,7 +71,8 @@ func (s *Site) newView(r *http.Request) view {
 	return v
 }
 
-// page serves the page of that name, with the front ends that are on it.
+// page returns the handler of the page with this name. The page loads the given
+// front ends.
 func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.newView(r)
@@ -115,7 +83,7 @@ func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler
 		}
 		policy, err := s.policy(v.Coveo, frontEnds)
 		if err != nil {
-			s.logger.ErrorContext(r.Context(), "site: the page has no policy", "page", name, "error", err)
+			s.logger.ErrorContext(r.Context(), "site: cannot build the policy of a page", "page", name, "error", err)
 			s.fail(w, r, http.StatusInternalServerError)
 			return
 		}
@@ -124,17 +92,18 @@ func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler
 	})
 }
 
-// errorTexts are what a visitor may know of an error.
+// errorTexts are what the error page shows for each status. They give a visitor
+// no details.
 var errorTexts = map[int]string{
-	http.StatusBadRequest:         "This form is not one of this site's.",
+	http.StatusBadRequest:         "This form is not valid. Go back and try again.",
 	http.StatusForbidden:          "This form was sent from another site.",
-	http.StatusNotFound:           "There is no such page here.",
-	http.StatusMethodNotAllowed:   "This address takes no requests of this kind.",
-	http.StatusBadGateway:         "The search is not available. This site's operator has to look into it.",
+	http.StatusNotFound:           "This page does not exist.",
+	http.StatusMethodNotAllowed:   "This address does not accept requests of this kind.",
+	http.StatusBadGateway:         "The search is not available. The operator of this site has to repair it.",
 	http.StatusServiceUnavailable: "The search is not available at the moment. Please try again in a minute.",
 }
 
-// fail answers with an error page.
+// fail answers with the error page.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int) {
 	v := s.newView(r)
 	v.Title = http.StatusText(status)
@@ -143,17 +112,4 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int) {
 		v.Error = "Something went wrong on this site."
 	}
 	s.render(w, r, status, "error", v)
-}
-
-// render answers with a whole page, or with none.
-func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, v view) {
-	var b bytes.Buffer
-	if err := s.templates[name].Execute(&b, v); err != nil {
-		s.logger.ErrorContext(r.Context(), "site: the page was not rendered", "page", name, "error", err)
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = b.WriteTo(w)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"net/url"
-	"slices"
 	"time"
 
 	"github.com/gorilla/sessions"
@@ -13,21 +11,18 @@ import (
 )
 
 const (
-	sessionName   = "example_session"
-	sessionEmail  = "email" // the key of the user's e-mail address in it
-	sessionID     = "id"    // the key of what EndedSessions knows it by
-	sessionLife   = 12 * time.Hour
-	minSessionKey = 32
+	sessionName = "example_session"
+	sessionLife = 12 * time.Hour
 
-	maxForm = 8 << 10 // bytes
+	// The keys of a session's values.
+	emailKey = "email" // the user's email address
+	idKey    = "id"    // the session's ID in EndedSessions
 
-	endTimeout  = 5 * time.Second // to end a session, and to forget a user's tokens
-	lookTimeout = 250 * time.Millisecond
+	endTimeout    = 5 * time.Second
+	lookupTimeout = 250 * time.Millisecond // every page waits for the lookup
 )
 
-// newStore keeps sessions in cookies that are signed with key. A copy of such a
-// cookie would stay good until its life is over, log-out or not: hence
-// EndedSessions.
+// newStore returns a store that keeps each session in a cookie signed with key.
 func newStore(key []byte, secure bool) *sessions.CookieStore {
 	store := sessions.NewCookieStore(key)
 	store.Options = &sessions.Options{
@@ -36,35 +31,11 @@ func newStore(key []byte, secure bool) *sessions.CookieStore {
 		Secure:   secure,
 		SameSite: http.SameSiteLaxMode,
 	}
-	store.MaxAge(int(sessionLife.Seconds())) // in the browser, and for the signature
+	store.MaxAge(int(sessionLife.Seconds())) // of the cookie and of its signature
 	return store
 }
 
-// logIn begins a session as one of the site's users.
-func (s *Site) logIn(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	user := r.PostFormValue("user")
-	if !slices.Contains(s.base.Users, user) {
-		s.fail(w, r, http.StatusBadRequest)
-		return
-	}
-	s.endSession(r)
-	session := s.newSession()
-	session.Values[sessionEmail] = user
-	session.Values[sessionID] = rand.Text()
-	s.saveAndReturn(w, r, session)
-}
-
-// logOut ends the session, and takes its cookie back.
-func (s *Site) logOut(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	s.endSession(r)
-	session := s.newSession()
-	session.Options.MaxAge = -1
-	s.saveAndReturn(w, r, session)
-}
-
-// newSession is a session that has nothing of an earlier one.
+// newSession returns an empty session, without the values of the current one.
 func (s *Site) newSession() *sessions.Session {
 	session := sessions.NewSession(s.store, sessionName)
 	options := *s.store.Options
@@ -72,24 +43,34 @@ func (s *Site) newSession() *sessions.Session {
 	return session
 }
 
-// loggedIn says who is logged in: ErrNoIdentity for anonymous visitors, and for
-// copies of a cookie whose session was ended.
+// newUserSession returns a session of a user, with an ID that no other has.
+func (s *Site) newUserSession(user string) *sessions.Session {
+	session := s.newSession()
+	session.Values[emailKey] = user
+	session.Values[idKey] = rand.Text()
+	return session
+}
+
+// loggedIn is the [searchtoken.IdentityFunc] of visitors who are logged in. It
+// returns ErrNoIdentity if the request has no session, or one that has ended.
 func (s *Site) loggedIn(r *http.Request) (searchtoken.Identity, error) {
 	identity, err := s.cookieUser(r)
 	if err != nil {
 		return searchtoken.Identity{}, err
 	}
-	id := s.cookieID(r)
+	id := s.sessionID(r)
 	if id == "" {
 		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 	}
-	// Other requests may share the look-up: the end of this one must not fail it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), lookTimeout)
+	// EndedSessions may let requests share a lookup, so that a visitor who leaves
+	// must not cancel it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), lookupTimeout)
 	defer cancel()
 	ended, err := s.ended.Ended(ctx, id)
 	if err != nil {
-		s.lookFailure.Do(func() {
-			s.logger.ErrorContext(ctx, "site: it is not known which sessions were ended; log-out does not stop copies of their cookies", "error", err)
+		s.lookupFailed.Do(func() {
+			s.logger.ErrorContext(ctx,
+				"site: cannot look up ended sessions: copies of a session cookie work even after logout", "error", err)
 		})
 	}
 	if ended {
@@ -98,57 +79,39 @@ func (s *Site) loggedIn(r *http.Request) (searchtoken.Identity, error) {
 	return identity, nil
 }
 
-// cookieID is the id of the session in the request's cookie, which has been
-// decoded; "" where it has none.
-func (s *Site) cookieID(r *http.Request) string {
-	session, _ := s.store.Get(r, sessionName)
-	id, _ := session.Values[sessionID].(string)
+// sessionID returns the ID of the request's session, or "" if it has none.
+func (s *Site) sessionID(r *http.Request) string {
+	session, _ := s.store.Get(r, sessionName) // an error leaves the session empty
+	id, _ := session.Values[idKey].(string)
 	return id
 }
 
-// endSession ends the session of whoever is logged in, wherever its cookie has been
-// copied to, and drops the user's tokens. That it fails is nothing to the visitor,
-// who wants to be gone.
+// endSession ends the request's session in every copy of its cookie, and then
+// drops the user's tokens. It only logs errors: in any case, the caller
+// replaces the cookie in this browser.
 func (s *Site) endSession(r *http.Request) {
+	// Forget needs the identity that the user's pages had, so call the same
+	// IdentityFunc, while the session is still valid. Anonymous visitors have no
+	// session to end, and share their tokens.
 	identity, err := s.loggedIn(r)
 	if err != nil {
 		return
 	}
-	// Before its tokens are dropped, or a copy of the cookie would get others.
+	// End the session first. If Forget came first, a request between the two
+	// would still have the session, and would fetch and cache a token again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), endTimeout)
 	defer cancel()
-	if err := s.ended.End(ctx, s.cookieID(r), sessionLife); err != nil {
-		s.logger.ErrorContext(ctx, "site: a session was not ended, only its cookie taken back", "error", err)
+	if err := s.ended.End(ctx, s.sessionID(r), sessionLife); err != nil {
+		s.logger.ErrorContext(ctx, "site: cannot end a session: copies of its cookie still work", "error", err)
 	}
 	s.forget(r.Context(), identity)
 }
 
-// forget drops the tokens of a user, even if the visitor does not wait for it.
+// forget drops the cached tokens of a user, even if the visitor has left.
 func (s *Site) forget(ctx context.Context, id searchtoken.Identity) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if err := s.coveo.Forget(ctx, id); err != nil {
-		s.logger.ErrorContext(ctx, "site: tokens were not forgotten", "error", err)
+		s.logger.ErrorContext(ctx, "site: cannot forget a user's tokens", "error", err)
 	}
-}
-
-// saveAndReturn sends the session's cookie, and the visitor back to the page
-// with the form.
-func (s *Site) saveAndReturn(w http.ResponseWriter, r *http.Request, session *sessions.Session) {
-	if err := s.store.Save(r, w, session); err != nil {
-		s.logger.ErrorContext(r.Context(), "site: the session was not saved", "error", err)
-		s.fail(w, r, http.StatusInternalServerError)
-		return
-	}
-	http.Redirect(w, r, returnPath(r.PostFormValue("page")), http.StatusSeeOther)
-}
-
-// returnPath is the part of page that leads to one of the site's own pages, or
-// else home.
-func returnPath(page string) string {
-	u, err := url.Parse(page)
-	if err != nil || !slices.ContainsFunc(searchPages, func(p pageInfo) bool { return p.Path == u.Path }) {
-		return "/"
-	}
-	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String()
 }

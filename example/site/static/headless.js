@@ -1,4 +1,4 @@
-// A small user interface over the engine that coveoHeadless starts.
+// A small user interface for the engine that coveoHeadless starts.
 const root = document.getElementById('search');
 const form = root.querySelector('form');
 const box = form.querySelector('input');
@@ -15,7 +15,7 @@ function row(headless, engine, result) {
   if (/^https?:/i.test(result.clickUri)) {
     link.href = result.clickUri;
   }
-  // Tells Coveo's analytics which result was opened.
+  // Reports the opened result to Coveo's analytics.
   const interactive = headless.buildInteractiveResult(engine, {options: {result}});
   link.addEventListener('click', () => interactive.select());
   excerpt.textContent = result.excerpt;

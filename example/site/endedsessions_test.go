@@ -9,10 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestLocalSessions: a session is remembered for its life, and then makes room.
-func TestLocalSessions(t *testing.T) {
+func TestMemorySessionsRemembersAnIDForItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sessions := &localSessions{until: make(map[string]time.Time)}
+		sessions := newMemorySessions()
 		end := func(id string, life time.Duration) {
 			t.Helper()
 			if err := sessions.End(t.Context(), id, life); err != nil {
@@ -41,9 +40,9 @@ func TestLocalSessions(t *testing.T) {
 		time.Sleep(time.Hour)
 		check("after an hour", map[string]bool{"long": true, "short": false, "another": false})
 		end("another", time.Hour)
-		check("after another", map[string]bool{"long": true, "short": false, "another": true})
+		check("after another End", map[string]bool{"long": true, "short": false, "another": true})
 		if got := len(sessions.until); got != 2 {
-			t.Errorf("%d sessions are remembered, want 2", got)
+			t.Errorf("%d IDs are remembered, want 2", got)
 		}
 	})
 }

@@ -1,0 +1,88 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/searchtoken/searchtoken"
+)
+
+const (
+	searchTimeout = 10 * time.Second
+	maxResponse   = 4 << 20 // bytes
+	maxResults    = 20
+
+	statusTokenExpired = 419 // not in the HTTP standard; Coveo sends it
+)
+
+// errTokenRejected means that the query may succeed with another token.
+var errTokenRejected = errors.New("the Search API rejected the token")
+
+// searchResponse is the part of the Search API's response that the page shows.
+type searchResponse struct {
+	Total   int            `json:"totalCount"`
+	Results []searchResult `json:"results"`
+}
+
+type searchResult struct {
+	Title   string `json:"title"`
+	Link    string `json:"clickUri"`
+	Excerpt string `json:"excerpt"`
+}
+
+// search sends a query with the page's token. Its errors do not quote the
+// response, which may contain the query and personal data.
+func (s *Site) search(ctx context.Context, page *searchtoken.Page, query string) (searchResponse, error) {
+	body, err := json.Marshal(map[string]any{"q": query, "numberOfResults": maxResults})
+	if err != nil {
+		return searchResponse{}, err
+	}
+	endpoint := page.PlatformURL + "/rest/search/v2?organizationId=" + url.QueryEscape(page.OrganizationID)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return searchResponse{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	page.Token.SetAuthHeader(req)
+
+	resp, err := s.searchClient.Do(req)
+	if err != nil {
+		return searchResponse{}, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized, statusTokenExpired:
+		return searchResponse{}, fmt.Errorf("%w: %s", errTokenRejected, resp.Status)
+	default:
+		return searchResponse{}, fmt.Errorf("the Search API answered %s", resp.Status)
+	}
+	var results searchResponse
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxResponse)).Decode(&results); err != nil {
+		return searchResponse{}, fmt.Errorf("cannot decode the response of the Search API: %w", err)
+	}
+	return results, nil
+}
+
+// newSearchClient returns a copy of base with a timeout and without redirects,
+// which the Search API does not send. If base is nil, the copy is of the zero
+// [http.Client].
+func newSearchClient(base *http.Client) *http.Client {
+	client := http.Client{}
+	if base != nil {
+		client = *base
+	}
+	if client.Timeout == 0 {
+		client.Timeout = searchTimeout
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
