@@ -9,7 +9,7 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-func TestCSP(t *testing.T) {
+func TestCSPAllowsWhatEachFrontEndNeeds(t *testing.T) {
 	const (
 		cdn     = "https://static.cloud.coveo.com"
 		search  = "https://acme.org.coveo.com"
@@ -17,6 +17,8 @@ func TestCSP(t *testing.T) {
 		scripts = "; script-src 'nonce-bm9uY2U+'"
 		styles  = "; style-src 'nonce-bm9uY2U+'"
 		inline  = "; style-src-attr 'unsafe-inline'"
+
+		inEffect = "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
 	)
 	page := searchtoken.Page{
 		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/coveo/token", Nonce: "bm9uY2U+",
@@ -31,7 +33,7 @@ func TestCSP(t *testing.T) {
 	standIn := with(func(p *searchtoken.Page) {
 		p.PlatformURL, p.AnalyticsURL = "http://127.0.0.1:1234/path", "http://127.0.0.1:1234"
 	})
-	for _, tt := range []struct {
+	tests := []struct {
 		name     string
 		page     searchtoken.Page
 		policy   string
@@ -42,10 +44,10 @@ func TestCSP(t *testing.T) {
 		// What each front end needs.
 		{"JSUI", page, "", searchtoken.JSUI, nil, "default-src 'none'" + scripts + styles + inline +
 			"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search + " " + events + " 'self'"},
-		{"lazy JSUI", page, "", searchtoken.JSUI, []string{"lazy", "true", "version", "2.1"},
+		{"JSUI in parts", page, "", searchtoken.JSUI, []string{"lazy", "true", "version", "2.1"},
 			"default-src 'none'" + scripts + " " + cdn + "/searchui/v2.1/js/" + styles + inline +
 				"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search + " " + events + " 'self'"},
-		{"JSUI from elsewhere", page, "", searchtoken.JSUI, []string{"assets", "https://cdn.example.com"}, "default-src 'none'" + scripts + styles + inline +
+		{"JSUI from another host", page, "", searchtoken.JSUI, []string{"assets", "https://cdn.example.com"}, "default-src 'none'" + scripts + styles + inline +
 			"; font-src https://cdn.example.com " + cdn + " https://staticdev.cloud.coveo.com; img-src https://cdn.example.com; connect-src " + search + " " + events + " 'self'"},
 		{"Atomic", page, "", searchtoken.Atomic, nil, "default-src 'none'" + scripts + styles + inline +
 			"; connect-src " + search + " " + events + " 'self' " + cdn},
@@ -75,45 +77,29 @@ func TestCSP(t *testing.T) {
 			"; connect-src " + cdn + " http://127.0.0.1:1234"},
 		{"hosts with underscores", with(func(p *searchtoken.Page) { p.PlatformURL = "https://my_proxy.example.com:8443/coveo" }), "", searchtoken.Headless, nil,
 			"default-src 'none'" + scripts + "; connect-src https://my_proxy.example.com:8443 " + events + " 'self'"},
-		{"no token", with(func(p *searchtoken.Page) { p.Token = searchtoken.Token{} }), "img-src 'self'", searchtoken.Headless, nil, "img-src 'self'"},
+
+		// Instead of the nonce.
+		{"JSUI and 'unsafe-inline'", page, inEffect, searchtoken.JSUI, nil, "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline' " + cdn},
+		{"Atomic and 'unsafe-inline'", page, inEffect, searchtoken.Atomic, []string{"assets", "https://cdn.example.com"},
+			"script-src 'unsafe-inline' https://cdn.example.com; style-src 'unsafe-inline' https://cdn.example.com"},
+		{"Headless and 'unsafe-inline'", page, inEffect, searchtoken.Headless, nil, "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline'"},
+		{"bundled Headless and 'unsafe-inline'", page, inEffect, searchtoken.Headless, []string{"build", "false"}, inEffect},
+		{"IPX and 'unsafe-inline'", page, inEffect, searchtoken.IPX, nil, "script-src 'unsafe-inline' https://platform.cloud.coveo.com; style-src 'unsafe-inline'"},
+		{"IPX builder and 'unsafe-inline'", page, inEffect, searchtoken.IPXBuilder, nil,
+			"script-src 'unsafe-inline' https://platform.cloud.coveo.com " + cdn + "; style-src 'unsafe-inline' " + cdn},
+		{"IPX and a nonce", page, "style-src 'self' 'nonce-x' 'sha256-QUJD'", searchtoken.IPX, nil, "style-src 'self' 'unsafe-inline'"},
 
 		// In other policies.
-		{"default-src stands in", page, "default-src 'self' https://cdn.example.com", searchtoken.Headless, nil,
+		{"default-src is the fallback", page, "default-src 'self' https://cdn.example.com", searchtoken.Headless, nil,
 			"default-src 'self' https://cdn.example.com; script-src 'self' https://cdn.example.com 'nonce-bm9uY2U+'; " +
 				"connect-src 'self' https://cdn.example.com " + search + " " + events},
-		{"child-src stands in", page, "child-src https://video.example.com; img-src *", searchtoken.IPX, nil,
-			"child-src https://video.example.com; img-src *; frame-src https://video.example.com https://search.cloud.coveo.com"},
-		{"nothing is restricted", page, "frame-ancestors 'none'; upgrade-insecure-requests", searchtoken.Atomic, nil, "frame-ancestors 'none'; upgrade-insecure-requests"},
-		{"'none' goes", page, "Script-Src 'NONE' ; connect-src 'none';", searchtoken.Headless, nil,
-			"script-src 'nonce-bm9uY2U+'; connect-src " + search + " " + events + " 'self'"},
-		{"nothing twice", page, "script-src 'self' 'nonce-bm9uY2U+' 'strict-dynamic'; connect-src 'self' " + search, searchtoken.Headless, nil,
-			"script-src 'self' 'nonce-bm9uY2U+' 'strict-dynamic'; connect-src 'self' " + search + " " + events},
-		{"the first of two directives counts", page, "connect-src 'self'; connect-src 'none'", searchtoken.Headless, nil,
-			"connect-src 'self' " + search + " " + events + "; connect-src 'none'"},
 		{"directives for elements", page, "default-src 'self'; script-src 'none'; script-src-elem 'self'; style-src-elem 'self'; connect-src *; img-src *; font-src *", searchtoken.JSUI, nil,
 			"default-src 'self'; script-src 'none'; script-src-elem 'self' 'nonce-bm9uY2U+'; style-src-elem 'self' 'nonce-bm9uY2U+'; connect-src * " + search + " " + events +
 				" 'self'; img-src * " + cdn + "; font-src * " + cdn + " https://staticdev.cloud.coveo.com; style-src-attr 'unsafe-inline'"},
-		{"style elements only", page, "style-src 'self' 'unsafe-hashes' 'sha256-QUJD'; style-src-elem 'self' 'nonce-x'", searchtoken.IPX, nil,
-			"style-src 'self' 'unsafe-hashes' 'sha256-QUJD'; style-src-elem 'self' 'unsafe-inline'"},
-		{"keywords in any case", page, "script-src 'Unsafe-Inline'; style-src 'SELF'; connect-src 'SELF'", searchtoken.Headless, nil,
-			"script-src 'Unsafe-Inline' " + cdn + "; style-src 'SELF'; connect-src 'SELF' " + search + " " + events},
-		{"what is bundled", page, "script-src 'self' 'unsafe-inline'; connect-src *", searchtoken.Headless, []string{"build", "false"},
-			"script-src 'self' 'unsafe-inline'; connect-src * " + search + " " + events + " 'self'"},
-		{"'strict-dynamic' in style-src means nothing", page, "style-src 'strict-dynamic' 'unsafe-inline'", searchtoken.Atomic, nil,
-			"style-src 'strict-dynamic' 'unsafe-inline' " + cdn},
-		{"no other white space", page, "connect-src 'self'\v'none'", searchtoken.Headless, nil, "connect-src 'self'\v'none' " + search + " " + events + " 'self'"},
-		{"'unsafe-inline' in force", page, "script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'", searchtoken.Atomic, nil,
-			"script-src 'self' 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline' " + cdn + "; connect-src 'self' " + search + " " + events + " " + cdn},
-		{"'unsafe-inline' for old browsers", page, "script-src 'unsafe-inline' 'nonce-bm9uY2U+'; connect-src 'self'", searchtoken.Headless, nil,
-			"script-src 'unsafe-inline' 'nonce-bm9uY2U+'; connect-src 'self' " + search + " " + events},
-		{"'unsafe-inline' and a loader", page, "script-src 'unsafe-inline'; style-src 'self' 'unsafe-inline'", searchtoken.IPX, nil,
-			"script-src 'unsafe-inline' https://platform.cloud.coveo.com; style-src 'self' 'unsafe-inline'"},
-		{"what would end 'unsafe-inline'", page, "style-src 'self' 'nonce-x' 'sha256-QUJD'", searchtoken.IPX, nil, "style-src 'self' 'unsafe-inline'"},
-		{"style attributes", page, "style-src 'self' 'nonce-bm9uY2U+'; style-src-attr 'none'", searchtoken.Atomic, nil,
-			"style-src 'self' 'nonce-bm9uY2U+'; style-src-attr 'unsafe-inline'"},
 		{"two policies", page, "connect-src 'self', default-src 'none'", searchtoken.Headless, nil,
 			"connect-src 'self' " + search + " " + events + ", default-src 'none'" + scripts + "; connect-src " + search + " " + events + " 'self'"},
-	} {
+	}
+	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tt.page.CSP(tt.policy, tt.frontEnd, tt.options...)
 			if err != nil {
@@ -124,40 +110,60 @@ func TestCSP(t *testing.T) {
 			}
 		})
 	}
-	t.Run("no page", func(t *testing.T) {
-		var p *searchtoken.Page
-		if got, err := p.CSP("img-src 'self'", searchtoken.JSUI); got != "img-src 'self'" || err != nil {
-			t.Errorf("%q, %v", got, err)
-		}
-	})
 }
 
-func TestCSPErrors(t *testing.T) {
-	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, Nonce: "n"}
-	for _, tt := range []struct {
+func TestCSPOfAPageWithoutATokenAddsNothing(t *testing.T) {
+	for name, page := range map[string]*searchtoken.Page{
+		"no page":  nil,
+		"no token": {OrganizationID: "acme", Nonce: "n"},
+		"an error": {OrganizationID: "acme", Nonce: "n", Err: searchtoken.ErrNoIdentity},
+	} {
+		for f := range calls {
+			if got, err := page.CSP("img-src 'self'", f); got != "img-src 'self'" || err != nil {
+				t.Errorf("%s, %s: %q, %v", name, f, got, err)
+			}
+		}
+	}
+}
+
+func TestCSPRefusesWhatCannotStandInAPolicy(t *testing.T) {
+	const (
+		noNonce  = "searchtoken: CSP: the page has no nonce, or one that is not base64: set Route.Nonce"
+		noSource = " is not a valid source: its host must be a name or an IPv4 address"
+	)
+	token := searchtoken.Token{Value: "a.b.c"}
+	page := &searchtoken.Page{OrganizationID: "acme", Token: token, Nonce: "n"}
+	tests := []struct {
 		name     string
 		page     *searchtoken.Page
 		frontEnd searchtoken.FrontEnd
 		options  []string
 		want     string
 	}{
-		{"no such front end", page, "atomic", nil, `searchtoken: CSP: there is no front end "atomic"`},
-		{"no such option", page, searchtoken.Atomic, []string{"culture", "fr"}, `searchtoken: coveoAtomic: there is no option "culture"; the options are assets, root, version`},
-		{"no options", page, searchtoken.IPX, []string{"assets", "https://cdn.example.com"}, `searchtoken: coveoIPX: there is no option "assets"; the options are none`},
-		{"a bad option", page, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
-		{"a bad option, without a page", nil, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
-		{"an organization that is more", &searchtoken.Page{OrganizationID: "acme;script-src", Token: page.Token, Nonce: "n"}, searchtoken.Headless, nil,
-			`searchtoken: CSP: "https://acme;script-src.org.coveo.com" cannot stand in a policy: its host must be a name or an IPv4 address`},
-		{"an IPv6 address", &searchtoken.Page{OrganizationID: "acme", PlatformURL: "http://[::1]:9", Token: page.Token, Nonce: "n"}, searchtoken.Headless, nil,
-			`searchtoken: CSP: "http://[::1]:9" cannot stand in a policy: its host must be a name or an IPv4 address`},
-		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: page.Token}, searchtoken.JSUI, nil, "searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},
-		{"a nonce that is more", &searchtoken.Page{OrganizationID: "acme", Token: page.Token, Nonce: "n'; script-src *"}, searchtoken.JSUI, nil,
-			"searchtoken: CSP: the page's nonce must be base64, and not be empty: set Route.Nonce"},
-	} {
+		{"unknown front end", page, "atomic", nil, `searchtoken: unknown front end "atomic"`},
+		{"long name of a front end", page, searchtoken.FrontEnd(strings.Repeat("x", 400)), nil, `searchtoken: unknown front end "` + strings.Repeat("x", 300) + `…"`},
+		{"unknown option", page, searchtoken.Atomic, []string{"culture", "fr"}, `searchtoken: coveoAtomic: unknown option "culture"; the options are assets, root, version`},
+		{"an option of IPX", page, searchtoken.IPX, []string{"assets", "https://cdn.example.com"}, `searchtoken: coveoIPX: takes no options`},
+		{"an option of the IPX builder", page, searchtoken.IPXBuilder, []string{"id"}, `searchtoken: coveoIPXBuilder: takes no options`},
+		{"bad option", page, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
+		{"bad option without a page", nil, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
+		{"organization with a directive", &searchtoken.Page{OrganizationID: "acme;script-src", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
+			`searchtoken: CSP: "https://acme;script-src.org.coveo.com"` + noSource},
+		{"URL that does not parse", &searchtoken.Page{OrganizationID: "acme", AnalyticsURL: "https://a\n", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
+			`searchtoken: CSP: "https://a\n"` + noSource},
+		{"IPv6 address", &searchtoken.Page{OrganizationID: "acme", PlatformURL: "http://[::1]:9", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
+			`searchtoken: CSP: "http://[::1]:9"` + noSource},
+		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: token}, searchtoken.JSUI, nil, noNonce},
+		{"nonce with a directive", &searchtoken.Page{OrganizationID: "acme", Token: token, Nonce: "n'; script-src *"}, searchtoken.JSUI, nil, noNonce},
+	}
+	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tt.page.CSP("default-src 'self'", tt.frontEnd, tt.options...)
-			if got != "" || err == nil || err.Error() != tt.want {
-				t.Errorf("got %q and the error %v, want %s", got, err, tt.want)
+			if err == nil {
+				t.Fatalf("got %q and no error", got)
+			}
+			if diff := cmp.Diff(tt.want, err.Error()); got != "" || diff != "" {
+				t.Errorf("got %q and another error (-want +got):\n%s", got, diff)
 			}
 		})
 	}

@@ -2,10 +2,10 @@
 // logs and error messages.
 //
 // A redacted text contains none of the known secrets that the caller names, no
-// JWT, no bearer token, no API key of the form xx00000000-0000-0000-0000, and no
-// email address: "[redacted]" replaces each of them. It is one line of printable
-// characters and at most 300 bytes long, plus an ellipsis. The work for a text is
-// bounded, however long the text is.
+// JWT, no bearer token, no API key of the form xx00000000-0000-0000-0000, and
+// no email address: "[redacted]" replaces each of them. It is one line of
+// printable characters and at most 300 bytes long, plus an ellipsis. The work
+// for a text is bounded, however long the text is.
 package redact
 
 import (
@@ -35,14 +35,14 @@ var (
 	addresses = regexp.MustCompile(`[^\s"'<>(),:;=/?]+(?:@|%40|&#64;)[^\s"'<>(),:;&]+`)
 )
 
-// Text returns s without the known secrets and without anything that looks like a
-// secret, truncated as [Truncate] does. Known secrets shorter than three bytes are
-// skipped. Text does not modify known.
+// Text returns s without the known secrets and without anything that looks like
+// a secret, truncated as [Truncate] does. Known secrets shorter than three
+// bytes are skipped. Text does not modify known.
 func Text(s string, known ...string) string {
 	if len(s) > maxInput { // drop the last word: it may be half a secret
 		s = s[:max(strings.LastIndexByte(s[:maxInput], ' '), 0)]
 	}
-	s = printable(s) // before the search: a tab may separate what a known secret spells with a space
+	s = printable(s) // before the search: a tab may stand for the space in a known secret
 	known = slices.DeleteFunc(slices.Clone(known), func(secret string) bool { return len(secret) < minKnown })
 	// Longest first, so that "Ann" does not leave half of "Ann Lee".
 	slices.SortFunc(known, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
@@ -56,8 +56,8 @@ func Text(s string, known ...string) string {
 }
 
 // Error returns an error whose message is that of err, redacted as [Text] does.
-// It wraps err, so that errors.Is and errors.As still find what err wraps. The err
-// must not be nil.
+// It wraps err, so that errors.Is and errors.As still find what err wraps. The
+// err must not be nil.
 func Error(err error, known ...string) error {
 	return &redactedError{Text(err.Error(), known...), err}
 }
@@ -71,8 +71,8 @@ func (e *redactedError) Error() string { return e.text }
 func (e *redactedError) Unwrap() error { return e.err }
 
 // Truncate returns the first 300 bytes of s with a space for each unprintable
-// character, followed by an ellipsis if s is longer. It never cuts a character in
-// two. Use it alone for text that contains no secret.
+// character, followed by an ellipsis if s is longer. It never cuts a character
+// in two. Use it alone for text that contains no secret.
 func Truncate(s string) string {
 	s = printable(s)
 	if len(s) > maxText {
