@@ -13,33 +13,35 @@ import (
 	"github.com/searchtoken/searchtoken/rediscache/internal/redisserver"
 )
 
-// tokenSize is what Coveo's tokens have, in bytes.
+// tokenSize is the usual size of Coveo's tokens, in bytes.
 const tokenSize = 1000
 
-// BenchmarkGet measures a hit in process memory without rediscache (base), a hit in
-// rediscache's own memory (local, and x), one that Redis answers, and a first
-// request with all that a fleet agrees on (cold, with an Issuer that takes no time).
-// They run by turns.
+// BenchmarkGet measures four cases in turn:
+//
+//   - local (ns/op): a hit in the memory of the process
+//   - base: a hit in a MemoryCache; x is local divided by base
+//   - redis: a hit that Redis answers
+//   - cold: the first page of a user, with an Issuer that takes no time
 func BenchmarkGet(b *testing.B) {
 	const turn = 500
 	redis := redisserver.Start(b)
-	secret := newSecret()
-	setter, local := newCache(b, redis.Addr, secret), newCache(b, redis.Addr, secret)
+	cfg := patientConfig(redis.Addr, newSecret())
+	setter, local := newCache(b, cfg), newCache(b, cfg)
 	memory := searchtoken.NewMemoryCache(0)
-	token := tokenOf(strings.Repeat("t", tokenSize), 24*time.Hour)
-	site := newInstance(b, newCache(b, redis.Addr, secret), &issuer{})
+	token := newToken(strings.Repeat("t", tokenSize), 24*time.Hour)
+	site := newInstance(b, newCache(b, cfg), &countingIssuer{})
 	run := 0
 	users := func() (keys []searchtoken.Key) {
 		run++
 		for i := range turn {
-			keys = append(keys, keyOf(fmt.Sprint(run, " ", i), ""))
+			keys = append(keys, testKey(fmt.Sprint(run, " ", i), ""))
 		}
 		return keys
 	}
 	gets := func(c searchtoken.Cache, keys []searchtoken.Key) {
 		for _, key := range keys {
 			if token, _, err := c.Get(b.Context(), key); token.Value == "" || err != nil {
-				b.Fatalf("no hit: %v", err)
+				b.Fatalf("not a hit: %v", err)
 			}
 		}
 	}
@@ -53,8 +55,10 @@ func BenchmarkGet(b *testing.B) {
 	for done := 0; done < b.N; done += turn {
 		keys := users()
 		for _, key := range keys {
-			set(b, setter, key, token)
-			_, _ = memory.Set(b.Context(), key, token, 0)
+			mustSet(b, setter, key, token)
+			if kept, err := memory.Set(b.Context(), key, token, 0); !kept || err != nil {
+				b.Fatalf("MemoryCache.Set: kept %v, error %v", kept, err)
+			}
 		}
 		measure("redis", func() { gets(local, keys) })
 		measure("local", func() { gets(local, keys) })
@@ -76,48 +80,48 @@ func BenchmarkGet(b *testing.B) {
 	b.ReportMetric(median("cold"), "cold-ns/op")
 }
 
-// BenchmarkFleet has 1,000 users see five pages each, by way of five instances, and
-// counts the calls of Coveo. With rediscache it also counts what each user costs
-// Redis.
+// BenchmarkFleet counts the calls of Coveo when each of 1,000 users requests
+// five pages from five instances. With rediscache it also measures what a user
+// costs in Redis.
 func BenchmarkFleet(b *testing.B) {
 	const instances, users, pages = 5, 1000, 5
 	for _, routing := range []struct {
-		name string
-		to   func(user, page int) int
+		name     string
+		instance func(user, page int) int
 	}{
 		{"round-robin", func(user, page int) int { return user + page }},
 		{"sticky", func(user, _ int) int { return user }},
 	} {
-		visit := func(b *testing.B, site []*instance) {
+		visit := func(b *testing.B, fleet []*instance) {
 			for page := range pages {
 				for user := range users {
-					site[routing.to(user, page)%instances].page(b, fmt.Sprint("user", user))
+					fleet[routing.instance(user, page)%instances].page(b, fmt.Sprint("user", user))
 				}
 			}
 		}
-		b.Run(routing.name+"/each its own", func(b *testing.B) {
-			issuer := &issuer{}
+		b.Run(routing.name+"/separate caches", func(b *testing.B) {
+			issuer := &countingIssuer{}
 			for b.Loop() {
-				var site []*instance
+				var fleet []*instance
 				for range instances {
-					site = append(site, newInstance(b, searchtoken.NewMemoryCache(0), issuer))
+					fleet = append(fleet, newInstance(b, searchtoken.NewMemoryCache(0), issuer))
 				}
-				visit(b, site)
+				visit(b, fleet)
 			}
 			b.ReportMetric(float64(issuer.calls.Load())/float64(b.N), "calls")
 		})
 		b.Run(routing.name+"/rediscache", func(b *testing.B) {
 			redis := redisserver.Start(b)
-			admin := newClient(b, redis.Addr)
-			issuer := &issuer{size: tokenSize}
+			admin := newAdmin(b, redis.Addr)
+			issuer := &countingIssuer{minSize: tokenSize}
 			var bytes, commands int
 			for b.Loop() {
 				do(b, admin, "FLUSHALL")
-				site := fleet(b, instances, redis.Addr, issuer)
-				site[0].page(b, "the first, who waits for the connection")
-				before, commandsBefore := info(b, admin, "used_memory_dataset:"), info(b, admin, "total_commands_processed:")
-				visit(b, site)
-				bytes += info(b, admin, "used_memory_dataset:") - before
+				fleet := newFleet(b, instances, patientConfig(redis.Addr, newSecret()), issuer)
+				fleet[0].page(b, "somebody else") // waits for the connection
+				bytesBefore, commandsBefore := info(b, admin, "used_memory_dataset:"), info(b, admin, "total_commands_processed:")
+				visit(b, fleet)
+				bytes += info(b, admin, "used_memory_dataset:") - bytesBefore
 				commands += info(b, admin, "total_commands_processed:") - commandsBefore
 			}
 			b.ReportMetric(float64(issuer.calls.Load())/float64(b.N)-1, "calls")
@@ -127,7 +131,7 @@ func BenchmarkFleet(b *testing.B) {
 	}
 }
 
-// info is a number that Redis tells of itself.
+// info returns a number from the INFO of Redis.
 func info(b *testing.B, admin rueidis.Client, field string) int {
 	b.Helper()
 	text, err := do(b, admin, "INFO").ToString()

@@ -2,8 +2,8 @@ package rediscache_test
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,75 +14,37 @@ import (
 	"github.com/searchtoken/searchtoken/rediscache/internal/redisserver"
 )
 
-func TestNewNamesWhatIsWrong(t *testing.T) {
-	good := func() rediscache.Config {
-		return rediscache.Config{Client: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Secrets: [][]byte{newSecret()}}
-	}
-	for _, tt := range []struct {
-		name   string
-		change func(*rediscache.Config)
-		want   []string
-	}{
-		{"nothing", func(*rediscache.Config) {}, nil},
-		{"everything is missing", func(c *rediscache.Config) { *c = rediscache.Config{} }, []string{"Client.InitAddress", "Secrets"}},
-		{"a short secret", func(c *rediscache.Config) { c.Secrets = append(c.Secrets, []byte("hunter2")) }, []string{"Secrets[1]: has 7 bytes; 32 are required"}},
-		{"no client-side caching", func(c *rediscache.Config) { c.Client.DisableCache = true }, []string{"Client.DisableCache"}},
-		{"RESP2", func(c *rediscache.Config) { c.Client.AlwaysRESP2 = true }, []string{"Client.AlwaysRESP2"}},
-		{"replicas", func(c *rediscache.Config) { c.Client.SendToReplicas = func(rueidis.Completed) bool { return true } }, []string{"Client.SendToReplicas"}},
-		{"another tracking", func(c *rediscache.Config) { c.Client.ClientTrackingOptions = []string{"BCAST"} }, []string{"Client.ClientTrackingOptions"}},
-		{"no sign of life", func(c *rediscache.Config) { c.Client.Dialer.KeepAlive = -1 }, []string{"Client.Dialer.KeepAlive"}},
-		{"a negative timeout", func(c *rediscache.Config) { c.Timeout = -1 }, []string{"Timeout"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cfg := good()
-			tt.change(&cfg)
-			c, err := rediscache.New(cfg)
-			if err == nil {
-				c.Close()
-			}
-			if (err == nil) != (tt.want == nil) {
-				t.Fatalf("error %v", err)
-			}
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
-				}
-			}
-			if err != nil && strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("%q tells a secret", err)
-			}
-		})
-	}
-}
-
-// TestCacheOfTwo is what searchtoken.Cache asks for, of two processes.
-func TestCacheOfTwo(t *testing.T) {
+// This is the contract of searchtoken.Cache, with two processes.
+func TestProcessesShareTokensAndEpochs(t *testing.T) {
 	redis := redisserver.Start(t)
-	secret := newSecret()
-	a, b := newCache(t, redis.Addr, secret), newCache(t, redis.Addr, secret)
-	key := keyOf("ann", "all")
+	cfg := patientConfig(redis.Addr, newSecret())
+	a, b := newCache(t, cfg), newCache(t, cfg)
+	key := testKey("ann", "all")
 
 	_, epoch, err := a.Get(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, same, err := b.Get(t.Context(), key); err != nil || same != epoch {
-		t.Errorf("epochs %d and %d, %v", epoch, same, err)
+	if _, other, err := b.Get(t.Context(), key); err != nil || other != epoch {
+		t.Errorf("the processes have the epochs %d and %d, error %v", epoch, other, err)
 	}
-	want := tokenOf("secret", time.Hour)
+	want := newToken("secret", time.Hour)
 	if kept, err := a.Set(t.Context(), key, want, epoch); !kept || err != nil {
-		t.Fatalf("not kept: %v", err)
+		t.Fatalf("Set: kept %v, error %v", kept, err)
 	}
-	for name, c := range map[string]*rediscache.Cache{"the one that set it": a, "another": b} {
-		redisserver.Eventually(t, name+" has it", func() bool { return got(t, c, key) != "" })
-		token, same, _ := c.Get(t.Context(), key)
-		if token.Value != want.Value || same != epoch || token.Expiry.Sub(token.Issued) != time.Hour || token.Expiry.Sub(want.Expiry).Abs() > time.Second {
+	for name, c := range map[string]*rediscache.Cache{"the process that set the token": a, "the other process": b} {
+		redisserver.Eventually(t, name+" has the token", func() bool { return cached(t, c, key) != "" })
+		token, tokenEpoch, _ := c.Get(t.Context(), key)
+		if token.Value != want.Value || tokenEpoch != epoch {
+			t.Errorf("%s got %q in epoch %d, want %q in epoch %d", name, token.Value, tokenEpoch, want.Value, epoch)
+		}
+		if token.Expiry.Sub(token.Issued) != time.Hour || token.Expiry.Sub(want.Expiry).Abs() > time.Second {
 			t.Errorf("%s got the life from %v to %v, want from %v to %v", name, token.Issued, token.Expiry, want.Issued, want.Expiry)
 		}
 	}
-	for name, other := range map[string]searchtoken.Key{"user": keyOf("bob", "all"), "grant": keyOf("ann", "some")} {
-		if got := got(t, b, other); got != "" {
-			t.Errorf("another %s has it, too", name)
+	for name, other := range map[string]searchtoken.Key{"user": testKey("bob", "all"), "grant": testKey("ann", "some")} {
+		if got := cached(t, b, other); got != "" {
+			t.Errorf("another %s got the token", name)
 		}
 	}
 
@@ -90,41 +52,74 @@ func TestCacheOfTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if token, later, err := b.Get(t.Context(), key); token.Value != "" || later == epoch || err != nil {
-		t.Errorf("after Forget: %d characters in epoch %d, %v", len(token.Value), later, err)
+		t.Errorf("after Forget: token of %d characters, epoch %d, error %v", len(token.Value), later, err)
 	}
-	redisserver.Eventually(t, "it is forgotten elsewhere", func() bool { return got(t, a, key) == "" })
-	if kept, err := a.Set(t.Context(), key, tokenOf("late", time.Hour), epoch); kept || err != nil {
-		t.Errorf("a fetch from before the Forget was kept, %v", err)
+	redisserver.Eventually(t, "the other process has no token", func() bool { return cached(t, a, key) == "" })
+	if kept, err := a.Set(t.Context(), key, newToken("late", time.Hour), epoch); kept || err != nil {
+		t.Errorf("Set with the epoch before Forget: kept %v, error %v", kept, err)
 	}
 }
 
-// TestForgetHoldsHereAtOnce does not wait for Redis's message.
-func TestForgetHoldsHereAtOnce(t *testing.T) {
+// The process does not wait for Redis's invalidation message to arrive.
+func TestSetAndForgetTakeEffectBeforeTheyReturn(t *testing.T) {
 	redis := redisserver.Start(t)
-	c, key := newCache(t, redis.Addr, newSecret()), keyOf("ann", "")
+	c, key := newCache(t, patientConfig(redis.Addr, newSecret())), testKey("ann", "")
 	for i := range 300 {
-		set(t, c, key, tokenOf("secret", time.Hour))
-		if got(t, c, key) == "" {
-			t.Fatalf("Set %d is not seen at once", i)
+		mustSet(t, c, key, newToken("secret", time.Hour))
+		if cached(t, c, key) == "" {
+			t.Fatalf("Set %d had no effect", i)
 		}
 		if err := c.Forget(t.Context(), key.User); err != nil {
 			t.Fatal(err)
 		}
-		if got(t, c, key) != "" {
-			t.Fatalf("Forget %d does not hold at once", i)
+		if cached(t, c, key) != "" {
+			t.Fatalf("Forget %d had no effect", i)
 		}
 	}
 }
 
-// TestEpochsNeverComeAgain has a fetch end after its epoch, however that ended.
-func TestEpochsNeverComeAgain(t *testing.T) {
+func TestHitsAskRedisNothing(t *testing.T) {
+	redis := redisserver.Start(t)
+	c, admin := newCache(t, patientConfig(redis.Addr, newSecret())), newAdmin(t, redis.Addr)
+	key := testKey("ann", "")
+	mustSet(t, c, key, newToken("secret", time.Hour))
+	redisserver.Eventually(t, "the token is in memory", func() bool { return cached(t, c, key) != "" })
+	reads := func() string {
+		stats, err := do(t, admin, "INFO", "commandstats").ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, stats, found := strings.Cut(stats, "cmdstat_hmget:")
+		if !found {
+			t.Fatal("Redis has counted no HMGET")
+		}
+		count, _, _ := strings.Cut(stats, ",")
+		return count
+	}
+	before := reads()
+	for range 100 {
+		cached(t, c, key)
+	}
+	if diff := cmp.Diff(before, reads()); diff != "" {
+		t.Errorf("reads in Redis (-before +after):\n%s", diff)
+	}
+	cached(t, c, testKey("bob", ""))
+	if before == reads() {
+		t.Error("a miss was not counted: this test cannot fail")
+	}
+}
+
+// A fetch that began in an epoch must not store its token after the epoch has
+// ended.
+func TestEndedEpochsNeverReturn(t *testing.T) {
+	key := testKey("ann", "")
 	for _, tt := range []struct {
 		name string
-		ends func(t *testing.T, redis *redisserver.Server, admin rueidis.Client, c *rediscache.Cache)
+		end  func(t *testing.T, redis *redisserver.Server, admin rueidis.Client, c *rediscache.Cache)
 	}{
 		{"forgotten twice", func(t *testing.T, _ *redisserver.Server, _ rueidis.Client, c *rediscache.Cache) {
 			for range 2 {
-				if err := c.Forget(t.Context(), keyOf("ann", "").User); err != nil {
+				if err := c.Forget(t.Context(), key.User); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -132,158 +127,192 @@ func TestEpochsNeverComeAgain(t *testing.T) {
 		{"flushed", func(t *testing.T, _ *redisserver.Server, admin rueidis.Client, _ *rediscache.Cache) {
 			do(t, admin, "FLUSHALL")
 		}},
-		{"expired or evicted", func(t *testing.T, _ *redisserver.Server, admin rueidis.Client, _ *rediscache.Cache) {
-			do(t, admin, "DEL", names(t, admin)[0])
+		{"evicted", func(t *testing.T, _ *redisserver.Server, admin rueidis.Client, _ *rediscache.Cache) {
+			do(t, admin, "DEL", onlyKey(t, admin))
 		}},
 		{"restarted", func(t *testing.T, redis *redisserver.Server, _ rueidis.Client, c *rediscache.Cache) {
 			redis.Kill()
 			redis.Start()
-			redisserver.Eventually(t, "it is used again", func() bool { _, _, err := c.Get(t.Context(), keyOf("bob", "")); return err == nil })
+			redisserver.Eventually(t, "Redis is used again", answers(t, c))
 		}},
 	} {
-		for _, again := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, asked again %v", tt.name, again), func(t *testing.T) {
+		for _, next := range []string{"no entry", "another entry"} {
+			t.Run(tt.name+", then "+next, func(t *testing.T) {
 				redis := redisserver.Start(t)
-				c, key := newCache(t, redis.Addr, newSecret()), keyOf("ann", "")
+				c := newCache(t, patientConfig(redis.Addr, newSecret()))
 				_, epoch, err := c.Get(t.Context(), key)
 				if err != nil {
 					t.Fatal(err)
 				}
-				tt.ends(t, redis, newClient(t, redis.Addr), c)
-				if again {
-					got(t, c, key) // begins another epoch
+				tt.end(t, redis, newAdmin(t, redis.Addr), c)
+				if next == "another entry" {
+					cached(t, c, key) // creates it
 				}
-				if kept, err := c.Set(t.Context(), key, tokenOf("late", time.Hour), epoch); kept || err != nil {
-					t.Errorf("kept %v, %v", kept, err)
+				if kept, err := c.Set(t.Context(), key, newToken("late", time.Hour), epoch); kept || err != nil {
+					t.Errorf("Set: kept %v, error %v", kept, err)
 				}
-				if got := got(t, c, key); got != "" {
-					t.Errorf("it has %q", got)
+				if got := cached(t, c, key); got != "" {
+					t.Errorf("Get returned %q", got)
 				}
 			})
 		}
 	}
 }
 
-// TestEntriesExpireWithTheirTokens looks at what Redis will do by itself.
-func TestEntriesExpireWithTheirTokens(t *testing.T) {
-	redis := redisserver.Start(t)
-	c, admin := newCache(t, redis.Addr, newSecret()), newClient(t, redis.Addr)
-	ttl := func() time.Duration {
-		ms, err := do(t, admin, "PTTL", names(t, admin)[0]).AsInt64()
-		if err != nil || ms < 0 {
-			t.Fatalf("%d, %v", ms, err)
-		}
-		return (time.Duration(ms) * time.Millisecond).Round(10 * time.Second)
-	}
-	fields := func() (tokens int) {
-		list, err := do(t, admin, "HKEYS", names(t, admin)[0]).AsStrSlice()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, field := range list {
-			if field[0] == 't' {
-				tokens++
-			}
-		}
-		return tokens
-	}
-	key := func(grant int) searchtoken.Key { return keyOf("ann", strconv.Itoa(grant)) }
-
-	got(t, c, key(0))
-	if ttl := ttl(); ttl != time.Minute {
-		t.Errorf("an entry without a token lives for %v, want a minute", ttl)
-	}
-	set(t, c, key(1), tokenOf("long", 24*time.Hour))
-	set(t, c, key(2), tokenOf("short", time.Hour))
-	if ttl := ttl(); ttl != 24*time.Hour {
-		t.Errorf("it lives for %v, want as long as the longer", ttl)
-	}
-	set(t, c, key(3), tokenOf("brief", 50*time.Millisecond))
-	redisserver.Eventually(t, "it expires", func() bool { return got(t, c, key(3)) == "" })
-	set(t, c, key(4), tokenOf("other", time.Hour))
-	if got := fields(); got != 3 {
-		t.Errorf("%d tokens, want the three that are good", got)
-	}
-	_, epoch, _ := c.Get(t.Context(), key(1))
-	if kept, err := c.Set(t.Context(), key(1), tokenOf("expired", -time.Second), epoch); kept || err != nil {
-		t.Errorf("kept %v, %v", kept, err)
-	}
-	if got := got(t, c, key(1)); got != "" {
-		t.Errorf("a Set of an expired token left %q", got)
-	}
-
-	for i := range 100 {
-		set(t, c, key(i+10), tokenOf("many", 2*time.Hour+time.Duration(i)*time.Second))
-	}
-	if got := fields(); got != 64 {
-		t.Errorf("%d tokens of one user, want 64", got)
-	}
-	if got := got(t, c, key(109)); got != "many" {
-		t.Error("the last went in the place of the first")
-	}
-}
-
-// TestRedisClock has a Redis whose clock is wrong: tokens live as long as they live.
-func TestRedisClock(t *testing.T) {
-	for _, wrong := range []time.Duration{-time.Hour, time.Hour} {
-		t.Run(wrong.String(), func(t *testing.T) {
+// Get reads under several secrets, one after the other. A Forget at any moment
+// in between must not pair the old token with the epoch that Forget began.
+func TestForgetDuringGetDoesNotRenewAToken(t *testing.T) {
+	const delay = 60 * time.Millisecond // of each message
+	key, old, next := testKey("ann", ""), newSecret(), newSecret()
+	for step := range 10 {
+		t.Run(fmt.Sprint("after ", step, " delays"), func(t *testing.T) {
+			t.Parallel()
 			redis := redisserver.Start(t)
-			c, admin := newCache(t, redis.Addr, newSecret()), newClient(t, redis.Addr)
-			key := keyOf("ann", "")
-			token := tokenOf("secret", 12*time.Hour)
-			set(t, c, key, token)
-			// What such a Redis would have.
-			name := names(t, admin)[0]
-			entry, err := do(t, admin, "HGETALL", name).AsStrMap()
+			writer := newCache(t, patientConfig(redis.Addr, old, next))
+			mustSet(t, writer, key, newToken("secret", time.Hour))
+			proxy := redisserver.StartProxy(t, redis.Addr)
+			reader := newCache(t, patientConfig(proxy.Addr, next, old))
+			redisserver.Eventually(t, "the reader is connected", answers(t, reader))
+			proxy.Delay(delay)
+
+			forgotten := make(chan error)
+			time.AfterFunc(time.Duration(step)*delay+delay/2, func() { forgotten <- writer.Forget(t.Context(), key.User) })
+			token, epoch, err := reader.Get(t.Context(), key)
+			if err := <-forgotten; err != nil {
+				t.Fatal(err)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			shifted := func(ms string) string {
-				n, err := strconv.ParseInt(ms, 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return strconv.FormatInt(n+wrong.Milliseconds(), 10)
+			kept, err := reader.Set(t.Context(), key, newToken("another", time.Hour), epoch)
+			if err != nil {
+				t.Fatal(err)
 			}
-			for field, value := range entry {
-				switch field[0] {
-				case 'x':
-					do(t, admin, "HSET", name, field, shifted(value))
-				case 't':
-					at, sealed, _ := strings.Cut(value, ":")
-					do(t, admin, "HSET", name, field, shifted(at)+":"+sealed)
-				}
-			}
-			redisserver.Eventually(t, "it is read", func() bool { return got(t, c, key) != "" })
-			read, _, _ := c.Get(t.Context(), key)
-			if off := read.Expiry.Sub(token.Expiry).Abs(); off > time.Second {
-				t.Errorf("the expiry is off by %v", off)
+			if token.Value != "" && kept {
+				t.Error("Get returned the forgotten token with an epoch that is still valid")
 			}
 		})
 	}
 }
 
-// TestHitsStayInTheProcess counts what Redis is asked.
-func TestHitsStayInTheProcess(t *testing.T) {
+// Otherwise a Get between two of its commands could return a token of an ended
+// epoch with a new one.
+func TestForgetRemovesTheEpochLast(t *testing.T) {
 	redis := redisserver.Start(t)
-	c, admin := newCache(t, redis.Addr, newSecret()), newClient(t, redis.Addr)
-	key := keyOf("ann", "")
-	set(t, c, key, tokenOf("secret", time.Hour))
-	redisserver.Eventually(t, "it is read", func() bool { return got(t, c, key) != "" })
-	asked := func() string {
-		stats, err := do(t, admin, "INFO", "commandstats").ToString()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, stats, _ = strings.Cut(stats, "cmdstat_hmget:")
-		stats, _, _ = strings.Cut(stats, ",")
-		return stats
+	first, second, user := newSecret(), newSecret(), testKey("ann", "").User
+	admin := newAdmin(t, redis.Addr)
+	cached(t, newCache(t, patientConfig(redis.Addr, first)), testKey("ann", ""))
+	entry := onlyKey(t, admin)
+	c := newCache(t, patientConfig(redis.Addr, first, second))
+	redisserver.Eventually(t, "the cache is connected", answers(t, c))
+	redis.Do("CONFIG", "SET", "slowlog-log-slower-than", "0")
+	if err := c.Forget(t.Context(), user); err != nil {
+		t.Fatal(err)
 	}
-	before := asked()
-	for range 100 {
-		got(t, c, key)
+	// The log has the latest command first.
+	commands := redis.Do("SLOWLOG", "GET", "100")
+	if got := strings.Count(commands, "\r\nDEL\r\n"); got != 2 {
+		t.Fatalf("Forget sent %d DEL commands, want 2:\n%s", got, commands)
 	}
-	if diff := cmp.Diff(before, asked()); diff != "" {
-		t.Errorf("Redis was asked (-before +after):\n%s", diff)
+	_, latest, _ := strings.Cut(commands, "\r\nDEL\r\n")
+	if fields := strings.SplitN(latest, "\r\n", 3); fields[1] != entry {
+		t.Errorf("the last DEL removes %q, want the entry with the epoch, %q", fields[1], entry)
+	}
+}
+
+func TestForgetWorksWhileRedisIsFull(t *testing.T) {
+	redis := redisserver.Start(t)
+	c, key := newCache(t, patientConfig(redis.Addr, newSecret())), testKey("ann", "")
+	mustSet(t, c, key, newToken("secret", time.Hour))
+	redis.Do("CONFIG", "SET", "maxmemory", "1")
+	if err := c.Forget(t.Context(), key.User); err != nil {
+		t.Fatal(err)
+	}
+	if token, _, _ := c.Get(t.Context(), key); token.Value != "" {
+		t.Error("the token is still there")
+	}
+}
+
+// A pause of Redis opens the breaker.
+func TestMemoryIsServedAndForgetIsSentWhileTheBreakerIsOpen(t *testing.T) {
+	redis := redisserver.Start(t)
+	ann, bob := testKey("ann", ""), testKey("bob", "")
+	c := newCache(t, defaultConfig(redis.Addr, newSecret()))
+	redisserver.Eventually(t, "the cache is connected", answers(t, c))
+	mustSet(t, c, ann, newToken("secret", time.Hour))
+	_, epoch, err := c.Get(t.Context(), ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis.Signal(syscall.SIGSTOP)
+	if _, _, err := c.Get(t.Context(), bob); err == nil {
+		t.Fatal("a stopped Redis answers")
+	}
+	token, tokenEpoch, err := c.Get(t.Context(), ann)
+	if token.Value != "secret" || tokenEpoch != epoch || err != nil {
+		t.Errorf("Get returned %q in epoch %d, error %v; want what is in memory", token.Value, tokenEpoch, err)
+	}
+	if _, _, err := c.Get(t.Context(), testKey("ann", "another grant")); err == nil {
+		t.Error("Get returned no error for a token that is not in memory")
+	}
+	redis.Signal(syscall.SIGCONT)
+	if err := c.Forget(t.Context(), ann.User); err != nil {
+		t.Fatal(err)
+	}
+	if got := cached(t, c, ann); got != "" {
+		t.Error("the token is not forgotten")
+	}
+}
+
+// A machine loses its connection, and then another one forgets a user whose
+// token the first one has in memory.
+func TestLostConnectionDelaysForgetByTwoSecondsAtMost(t *testing.T) {
+	const slack = time.Second // of a busy machine
+	for _, tt := range []struct {
+		name  string
+		lose  func(*redisserver.Proxy)
+		bound time.Duration
+	}{
+		{"silent", (*redisserver.Proxy).Block, 2 * time.Second}, // as the package documentation promises
+		{"broken", func(p *redisserver.Proxy) {
+			p.Delay(time.Minute) // a new connection gets no answer
+			p.Break()
+		}, 0},
+		{"not lost", func(*redisserver.Proxy) {}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			redis := redisserver.Start(t)
+			proxy := redisserver.StartProxy(t, redis.Addr)
+			secret, key := newSecret(), testKey("ann", "")
+			here := newCache(t, patientConfig(redis.Addr, secret))
+			there := newCache(t, defaultConfig(proxy.Addr, secret))
+			redisserver.Eventually(t, "the other process is connected", answers(t, there))
+			mustSet(t, here, key, newToken("secret", time.Hour))
+			redisserver.Eventually(t, "the other process has the token", func() bool {
+				token, _, _ := there.Get(t.Context(), key)
+				return token.Value == "secret"
+			})
+
+			tt.lose(proxy)
+			lost := time.Now()
+			if err := here.Forget(t.Context(), key.User); err != nil {
+				t.Fatal(err)
+			}
+			if got := cached(t, here, key); got != "" {
+				t.Error("the process that forgot the token returns it")
+			}
+			var served time.Duration
+			redisserver.Eventually(t, "the other process has no token", func() bool {
+				token, _, _ := there.Get(t.Context(), key)
+				if token.Value != "" {
+					served = time.Since(lost)
+				}
+				return token.Value == "" && time.Since(lost) > tt.bound+slack
+			})
+			if served > tt.bound+slack {
+				t.Errorf("the other process returned the token for %v, want at most %v", served, tt.bound)
+			}
+			t.Logf("the other process returned the token for %v", served)
+		})
 	}
 }

@@ -3,8 +3,6 @@ package rediscache
 import (
 	"context"
 	"crypto/rand"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -12,39 +10,39 @@ import (
 )
 
 const (
-	// claimLife is how soon the claim of a process that died is free. A process
-	// that lives extends it three times as often.
+	// claimLife is the time after which the claim of a dead process ends. A
+	// live process extends its claims three times as often.
 	claimLife = 2 * time.Second
 
-	// longestWait is how soon the caller of Claim looks again, should Redis's
-	// message be lost.
-	longestWait = 500 * time.Millisecond
+	// maxClaimWait limits the wait for another process's claim, in case Redis's
+	// message is lost.
+	maxClaimWait = 500 * time.Millisecond
 )
 
-// Claim implements searchtoken.Claimer. A claim lasts for 2 seconds after its
-// process has died.
+// Claim implements [searchtoken.Claimer]. If a process dies, its claims end
+// within 2 seconds.
 func (c *Cache) Claim(ctx context.Context, key searchtoken.Key) (release func(), err error) {
-	p := c.place(c.secrets[0], &key)
+	k := c.secrets[0].tokenKey(&key)
 	holder := rand.Text()
-	changed, stop := c.watched.watch(p.name)
-	defer stop()
-	var wait int64
-	err = c.do(ctx, func(ctx context.Context, redis rueidis.Client) (err error) {
-		// A look, so that Redis tells of what changes after it.
-		if _, _, err = c.read(ctx, redis, c.secrets[0], &key); err != nil {
+	changed, unsubscribe := c.waiters.subscribe(k.entry)
+	defer unsubscribe()
+	var remaining int64 // of another process's claim, in milliseconds
+	err = c.conn.run(ctx, "claim a fetch", func(ctx context.Context, client rueidis.Client) (err error) {
+		// Redis sends an invalidation message only for an entry that was read.
+		if _, _, err = readToken(ctx, client, c.secrets[0], &key); err != nil {
 			return err
 		}
-		wait, err = claimScript.Exec(ctx, redis, []string{p.name},
-			[]string{newEpoch(), p.claim(), holder, milliseconds(claimLife)}).AsInt64()
+		remaining, err = claimScript.Exec(ctx, client, []string{k.entry},
+			[]string{randomEpoch(), k.claimField(), holder, milliseconds(claimLife)}).AsInt64()
 		return err
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case wait == 0:
-		return c.hold(&p, holder), nil
+	case remaining == 0:
+		return c.keepClaim(&k, holder), nil
 	}
-	timeout := time.NewTimer(min(time.Duration(wait)*time.Millisecond, longestWait))
+	timeout := time.NewTimer(min(time.Duration(remaining)*time.Millisecond, maxClaimWait))
 	defer timeout.Stop()
 	select {
 	case <-changed:
@@ -55,16 +53,18 @@ func (c *Cache) Claim(ctx context.Context, key searchtoken.Key) (release func(),
 	return nil, nil
 }
 
-// hold extends a claim until release is called.
-func (c *Cache) hold(p *place, holder string) (release func()) {
-	// Errors are no concern of anybody's: a claim that is lost costs a call.
+// keepClaim extends a claim in the background until release or Close is called,
+// and then ends it.
+func (c *Cache) keepClaim(k *tokenKey, holder string) (release func()) {
 	extend := func(life time.Duration) {
-		_ = c.do(context.Background(), func(ctx context.Context, redis rueidis.Client) error {
-			return holdScript.Exec(ctx, redis, []string{p.name}, []string{p.claim(), holder, milliseconds(life)}).Error()
+		// Ignore errors: a lost claim only costs one extra call of Coveo.
+		_ = c.conn.run(context.Background(), "extend a claim", func(ctx context.Context, client rueidis.Client) error {
+			args := []string{k.claimField(), holder, milliseconds(life)}
+			return extendClaimScript.Exec(ctx, client, []string{k.entry}, args).Error()
 		})
 	}
 	released := make(chan struct{})
-	c.running.Go(func() {
+	c.background.Go(func() {
 		ticker := time.NewTicker(claimLife / 3)
 		defer ticker.Stop()
 		defer extend(0)
@@ -74,80 +74,10 @@ func (c *Cache) hold(p *place, holder string) (release func()) {
 				extend(claimLife)
 			case <-released:
 				return
-			case <-c.closed:
+			case <-c.closing:
 				return
 			}
 		}
 	})
 	return func() { close(released) }
-}
-
-// AllowRenewal implements searchtoken.RenewalLimiter.
-func (c *Cache) AllowRenewal(ctx context.Context, user searchtoken.UserKey, interval time.Duration, burst int) (wait time.Duration, err error) {
-	err = c.do(ctx, func(ctx context.Context, redis rueidis.Client) error {
-		ms, err := renewalScript.Exec(ctx, redis, []string{c.renewals(c.secrets[0], user)},
-			[]string{milliseconds(interval), strconv.Itoa(burst)}).AsInt64()
-		wait = time.Duration(ms) * time.Millisecond
-		return err
-	})
-	return wait, err
-}
-
-// watched are the entries whose changes somebody waits for.
-type watched struct {
-	mu      sync.Mutex
-	entries map[string]*watch
-}
-
-type watch struct {
-	changed  chan struct{}
-	watchers int
-}
-
-// watch returns a channel that is closed when the entry changes. stop must be
-// called.
-func (w *watched) watch(name string) (changed <-chan struct{}, stop func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	entry := w.entries[name]
-	if entry == nil {
-		if w.entries == nil {
-			w.entries = map[string]*watch{}
-		}
-		entry = &watch{changed: make(chan struct{})}
-		w.entries[name] = entry
-	}
-	entry.watchers++
-	return entry.changed, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if entry.watchers--; entry.watchers == 0 && w.entries[name] == entry {
-			delete(w.entries, name)
-		}
-	}
-}
-
-// changed is told by rueidis of entries that have changed, or by nil that any may
-// have.
-func (w *watched) changed(names []rueidis.RedisMessage) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if names == nil {
-		for name := range w.entries {
-			w.wake(name)
-		}
-	}
-	for i := range names {
-		if name, err := names[i].ToString(); err == nil {
-			w.wake(name)
-		}
-	}
-}
-
-// wake ends the waiting for one entry. The caller holds mu.
-func (w *watched) wake(name string) {
-	if entry := w.entries[name]; entry != nil {
-		close(entry.changed)
-		delete(w.entries, name)
-	}
 }

@@ -1,6 +1,6 @@
-// Package rediscache keeps search tokens in Redis, for sites that run on several
-// machines: a token that one of them has got from Coveo serves all, and a user
-// whom one of them forgets is forgotten by all.
+// Package rediscache keeps search tokens in Redis, for a site that runs on
+// several machines. A token that one process fetches from Coveo serves all
+// processes, and a user whom one process forgets is forgotten by all.
 //
 //	cache, err := rediscache.New(rediscache.Config{
 //		Client:  rueidis.ClientOption{InitAddress: []string{"redis:6379"}},
@@ -9,114 +9,111 @@
 //	…
 //	coveo, err := searchtoken.New(searchtoken.Config{Cache: cache, …})
 //
-// It needs Redis 6 or later, or what speaks its protocol with client-side caching
-// (https://redis.io/docs/latest/develop/reference/client-side-caching/): a hit is
-// answered out of this process's memory, until Redis says that the entry has
-// changed.
+// [Cache] implements [searchtoken.Cache], [searchtoken.Claimer] (one process at
+// a time fetches a given token) and [searchtoken.RenewalLimiter] (the limit of
+// forced renewals holds across all processes).
 //
-// # When a user is forgotten
+// rediscache needs Redis 6 or later, or a server that supports the same
+// protocol with client-side caching
+// (https://redis.io/docs/latest/develop/reference/client-side-caching/). A
+// process keeps the entries that it reads in its memory and answers hits from
+// there, until Redis sends an invalidation message because an entry changed.
 //
-// Forget returns when Redis has removed the user's entry. From then on, the token
-// is handed out by
+// # What Forget guarantees
 //
-//   - no Get of this process, and no Get anywhere that asks Redis;
-//   - a Get of another process that still has it in memory, until Redis's message
-//     arrives there: as a rule within a millisecond;
-//   - nobody 2 seconds later, whatever happens to messages and connections. A
-//     connection that is silent is asked for a sign of life; what came by way of
-//     one that breaks or gives none is dropped. The bound is twice
-//     Client.Dialer.KeepAlive and Client.ConnWriteTimeout.
+// [Cache.Forget] returns after Redis has removed all tokens of the user. After
+// that:
 //
-// A fetch that was under way at the time, on any machine, brings nothing into the
-// cache, however long it takes and which machine restarts meanwhile: an entry has
-// an epoch, a random number, which goes with the entry. Forget always asks Redis,
-// for up to 5 seconds; an error means that nothing may have been forgotten.
+//   - A Get in the same process does not return such a token, nor does a Get in
+//     another process that asks Redis.
+//   - A process that has the token in its memory may return it until Redis's
+//     invalidation message arrives, usually within a millisecond.
+//   - After 2 seconds no process returns it, even if messages or connections
+//     were lost.
 //
-// This is as true as Redis remembers. Where one restarts from a snapshot or a log
-// that is older than a Forget (its default; "save ”" keeps none), where a primary
-// dies before its replica knows of it, and where a machine is cut off together with
-// a primary that the others have deposed, the token is back until it is forgotten
-// again or expires. And a token that a process fetches while Redis fails serves that
-// process for a minute, whoever is forgotten elsewhere meanwhile: that is the
-// searchtoken.Middleware's.
+// The bound of 2 seconds is 2 × Client.Dialer.KeepAlive +
+// Client.ConnWriteTimeout of [Config]. A process pings a silent connection. If
+// a connection breaks or does not answer in time, the process drops everything
+// that it read from it.
 //
-// # When Redis fails
+// A fetch that was in flight during the Forget, on any machine, does not store
+// its token, no matter how long it takes or which machine restarts meanwhile.
+// This is because each entry contains an epoch, a random number that is removed
+// together with the entry, and [Cache.Set] stores nothing in another epoch.
 //
-// Methods return an error after Config.Timeout, and after that at once, but for
-// one attempt in a second; what is in memory is still served, within the bound. A searchtoken.Middleware then does without: see
-// searchtoken.Config.Cache. As soon as Redis answers, it is used again.
+// Forget asks Redis even during an outage, and waits for up to 5 seconds. If it
+// returns an error, the tokens may still be in Redis.
 //
-// # What Redis knows
+// # Eviction, FLUSHALL and lost writes
 //
-// Names are HMACs, tokens are sealed with AES-256-GCM for their place: neither a
-// copy of Redis nor one entry in the place of another's gives anybody a token.
-// Who can write to Redis can remove tokens, and bring back one that was forgotten
-// with all of its entry; it is as good as it was for whom it was.
+// Redis may evict entries, and FLUSHALL is safe: the next request of each user
+// fetches another token, and a fetch in flight at that moment is repeated,
+// because its epoch is gone.
+//
+// The guarantees of Forget hold as long as Redis does not lose writes. In three
+// cases a forgotten token can be served again, until it expires or is forgotten
+// again:
+//
+//   - Redis restarts from a snapshot or an append-only file that is older than
+//     the Forget. By default Redis writes snapshots; the setting save "" turns
+//     them off.
+//   - A primary fails before its replica has received the Forget.
+//   - A process is cut off together with the old primary, and the other nodes
+//     elect a new one. That process does not see a Forget on the new primary.
+//
+// One exception is due to the [searchtoken.Middleware]: a token that a process
+// fetches while Redis fails serves that process for a minute, even if another
+// process forgets the user meanwhile.
+//
+// # Outages of Redis
+//
+// A site keeps serving pages while Redis is down. A method waits for at most
+// Config.Timeout (Forget for 5 seconds) and then returns an error. After a
+// failure, methods other than Forget return an error at once, except for one
+// attempt per second. Get still returns the tokens in the memory of the
+// process, within the bound of Forget. The Middleware works without the cache
+// meanwhile: see Cache in [searchtoken.Config]. Redis is used again as soon as
+// an attempt succeeds.
+//
+// # What Redis stores
+//
+// The names of keys and fields are HMACs of users and grants. Tokens are
+// encrypted with AES-256-GCM, and can be decrypted only under the same prefix,
+// user, grant and epoch. So neither a copy of the data nor a token that was
+// moved to another user's entry gives anybody a token.
+//
+// Somebody who can write to Redis can remove tokens, and can restore a
+// forgotten token together with its whole entry. Such a token still serves only
+// its own user.
+//
+// # Rotating secrets
+//
+// The first of Config.Secrets is used to write. All of them are used to read
+// and to forget. To replace a secret, deploy three configurations, each to all
+// processes before the next one:
+//
+//  1. {old, next}: all processes can read what next encrypts.
+//  2. {next, old}: all processes write with next.
+//  3. {next}, a day later: all tokens that old encrypted have expired.
 package rediscache
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/redis/rueidis"
 	"github.com/searchtoken/searchtoken"
 )
 
-const (
-	defaultPrefix  = "searchtoken:"
-	defaultTimeout = 250 * time.Millisecond
-
-	// A connection is given up after twice the first and the second without a
-	// sign of life.
-	defaultKeepAlive    = 500 * time.Millisecond
-	defaultWriteTimeout = time.Second
-
-	retryInterval = time.Second // between two attempts while Redis fails
-
-	forgetTimeout = 5 * time.Second // at most, if the caller waits so long
-)
-
-// Config configures a Cache.
-type Config struct {
-	// Client says where Redis is and how to reach it (TLS, ACL, Sentinel,
-	// Cluster), as rueidis has it. A Cache has one connection to each node, on
-	// which all happens in order, so PipelineMultiplex has no effect. Defaults
-	// that are not rueidis's: Dialer.KeepAlive 500 ms, ConnWriteTimeout 1 s;
-	// they bound how long a token can outlive a Forget.
-	Client rueidis.ClientOption
-	// Prefix begins the names of all keys in Redis. Middlewares whose API keys
-	// do not grant the same must not share it. Default: "searchtoken:".
-	Prefix string
-	// Secrets are keys of 32 random bytes, the same in all processes. The first
-	// names and seals, all find and open. To rotate, let each step reach all
-	// processes before the next: add the next secret at the end; move it to
-	// the front; a day later, when nothing sealed with the other is left, drop
-	// that. Required.
-	Secrets [][]byte
-	// Timeout is how long one operation may wait for Redis. Default: 250 ms.
-	Timeout time.Duration
-}
-
-// Cache is a searchtoken.Cache, Claimer and RenewalLimiter on Redis. It is safe for concurrent use.
+// Cache keeps tokens in Redis. Use [New] to get one; the zero Cache does not
+// work. It is safe for concurrent use.
 type Cache struct {
-	prefix  string
-	secrets []*secret
-	timeout time.Duration
-	watched watched
+	conn    *connection
+	secrets []*secret // the first writes, all read
+	waiters waiters
 
-	connected  chan struct{}  // closed when redis is there
-	redis      rueidis.Client // not read before
-	connectErr atomic.Pointer[error]
-	outage     atomic.Pointer[outage] // nil: Redis answers
-
-	closed  chan struct{}
-	close   sync.Once
-	running sync.WaitGroup
+	closing    chan struct{} // closed by Close
+	closeOnce  sync.Once
+	background sync.WaitGroup // connecting, and extending claims
 }
 
 var (
@@ -125,157 +122,34 @@ var (
 	_ searchtoken.RenewalLimiter = (*Cache)(nil)
 )
 
-// New returns a Cache, or one error (errors.Join) that names every field of cfg
-// that is missing or wrong. It does not wait for Redis: a process that starts
-// while Redis is down serves without, and connects when it can. Close it when
-// done.
+// New returns a Cache, or an error that names every missing or invalid field of
+// cfg. It connects in the background: a process that starts while Redis is down
+// serves without it, and connects as soon as Redis is up. Call [Cache.Close]
+// when the Cache is no longer needed.
 func New(cfg Config) (*Cache, error) {
-	var errs []error
-	bad := func(field, why string) { errs = append(errs, fmt.Errorf("rediscache: %s: %s", field, why)) }
-	option := cfg.Client
-	if len(option.InitAddress) == 0 {
-		bad("Client.InitAddress", `is required; "localhost:6379" for example`)
-	}
-	if option.DisableCache || option.AlwaysRESP2 {
-		bad("Client.DisableCache, Client.AlwaysRESP2", "must be false: Redis has to say what changes")
-	}
-	if option.SendToReplicas != nil || option.ReplicaOnly || len(option.Standalone.ReplicaAddress) > 0 {
-		bad("Client.SendToReplicas, Client.ReplicaOnly, Client.Standalone.ReplicaAddress",
-			"must not be set: a replica may not know yet who was forgotten")
-	}
-	if option.ClientTrackingOptions != nil || option.NewCacheStoreFn != nil || option.DisableAutoPipelining {
-		bad("Client.ClientTrackingOptions, Client.NewCacheStoreFn, Client.DisableAutoPipelining", "must not be set")
-	}
-	if option.Dialer.KeepAlive < 0 || option.ConnWriteTimeout < 0 {
-		bad("Client.Dialer.KeepAlive, Client.ConnWriteTimeout", "must not be negative: they bound how long a token outlives a Forget")
-	}
-	if cfg.Timeout < 0 {
-		bad("Timeout", "must not be negative; 0 is the default, 250ms")
-	}
-	if len(cfg.Secrets) == 0 {
-		bad("Secrets", "is required: at least one key of 32 random bytes")
-	}
-	c := &Cache{
-		prefix:    cmp.Or(cfg.Prefix, defaultPrefix),
-		timeout:   cmp.Or(cfg.Timeout, defaultTimeout),
-		connected: make(chan struct{}),
-		closed:    make(chan struct{}),
-	}
-	for i, key := range cfg.Secrets {
-		if len(key) != secretSize {
-			bad(fmt.Sprintf("Secrets[%d]", i), fmt.Sprintf("has %d bytes; %d are required", len(key), secretSize))
-			continue
-		}
-		c.secrets = append(c.secrets, newSecret(key))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-
-	option.PipelineMultiplex = -1 // one connection, so that answers and invalidations are in order
-	option.Dialer.KeepAlive = cmp.Or(option.Dialer.KeepAlive, defaultKeepAlive)
-	option.ConnWriteTimeout = cmp.Or(option.ConnWriteTimeout, defaultWriteTimeout)
-	option.OnInvalidations = c.watched.changed
-	if also := cfg.Client.OnInvalidations; also != nil {
-		option.OnInvalidations = func(keys []rueidis.RedisMessage) {
-			c.watched.changed(keys)
-			also(keys)
-		}
+	c := &Cache{
+		conn:    newConnection(cmp.Or(cfg.Timeout, defaultTimeout)),
+		closing: make(chan struct{}),
 	}
-	c.running.Go(func() { c.connect(option) })
+	for _, key := range cfg.Secrets {
+		c.secrets = append(c.secrets, newSecret(cmp.Or(cfg.Prefix, defaultPrefix), key))
+	}
+	option := cfg.clientOption(c.waiters.onInvalidation)
+	c.background.Go(func() { c.conn.connect(option, c.closing) })
 	return c, nil
 }
 
-// connect connects for the first time; after that, rueidis does by itself.
-func (c *Cache) connect(option rueidis.ClientOption) {
-	for {
-		client, err := rueidis.NewClient(option)
-		if err == nil {
-			c.redis = client
-			close(c.connected)
-			return
-		}
-		if client != nil {
-			client.Close()
-		}
-		c.connectErr.Store(&err)
-		select {
-		case <-time.After(retryInterval):
-		case <-c.closed:
-			return
-		}
-	}
-}
-
-// client waits until there is one.
-func (c *Cache) client(ctx context.Context) (rueidis.Client, error) {
-	select {
-	case <-c.connected:
-		return c.redis, nil
-	default:
-	}
-	select {
-	case <-c.connected:
-		return c.redis, nil
-	case <-ctx.Done():
-		if err := c.connectErr.Load(); err != nil {
-			return nil, *err
-		}
-		return nil, ctx.Err()
-	}
-}
-
-// outage is that Redis did not answer of late.
-type outage struct {
-	err   error
-	retry time.Time // no attempt before
-}
-
-// do carries out op if Redis answers.
-func (c *Cache) do(ctx context.Context, op func(context.Context, rueidis.Client) error) error {
-	if o := c.outage.Load(); o != nil {
-		now := time.Now()
-		if now.Before(o.retry) || !c.outage.CompareAndSwap(o, &outage{o.err, now.Add(retryInterval)}) {
-			return fmt.Errorf("rediscache: Redis is out of reach: %w", o.err)
-		}
-	}
-	return c.try(ctx, c.timeout, op)
-}
-
-// try carries out op, and learns from it whether Redis answers.
-func (c *Cache) try(ctx context.Context, timeout time.Duration, op func(context.Context, rueidis.Client) error) error {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	client, err := c.client(limited)
-	if err == nil {
-		err = op(limited, client)
-	}
-	_, answered := rueidis.IsRedisErr(err)
-	switch {
-	case err == nil || answered:
-		if c.outage.Load() != nil {
-			c.outage.Store(nil)
-		}
-	case ctx.Err() == nil && !errors.Is(err, context.Canceled): // else a caller's time was up, not Redis's
-		c.outage.Store(&outage{err, time.Now().Add(retryInterval)})
-	}
-	if err != nil {
-		return fmt.Errorf("rediscache: %w", err)
-	}
-	return nil
-}
-
-// Close ends the claims that are held and closes the connections. Close the
-// Middlewares first. It may be called again; the error is always nil.
+// Close releases the claims of this process and closes its connections. Shut
+// the Middlewares down first: see [searchtoken.Middleware.Shutdown]. Further
+// calls do nothing. The error is always nil.
 func (c *Cache) Close() error {
-	c.close.Do(func() {
-		close(c.closed)
-		c.running.Wait()
-		select {
-		case <-c.connected:
-			c.redis.Close()
-		default:
-		}
+	c.closeOnce.Do(func() {
+		close(c.closing)
+		c.background.Wait()
+		c.conn.close()
 	})
 	return nil
 }

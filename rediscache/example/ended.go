@@ -12,19 +12,19 @@ import (
 const (
 	endedPrefix = "searchtoken-example:ended:"
 
-	// For so long at most a process takes its own word for it that a session goes
-	// on. As a rule Redis tells it at once when the session ends.
-	endedMemory = time.Minute
+	// maxEndedAge limits how long a process relies on an answer that it has in
+	// memory. Usually Redis sends an invalidation message at once.
+	maxEndedAge = time.Minute
 )
 
-// endedSessions are the site.EndedSessions of a fleet, in Redis, which keeps
-// hashes of their ids.
-type endedSessions struct{ redis rueidis.Client }
+// endedSessions implements site.EndedSessions for a fleet. Redis stores hashes
+// of the session IDs.
+type endedSessions struct{ client rueidis.Client }
 
-// newEndedSessions also returns them if Redis is down: rueidis connects when it is
-// used.
+// newEndedSessions succeeds even if Redis is down: rueidis connects when a
+// command is sent.
 func newEndedSessions(option rueidis.ClientOption) (*endedSessions, error) {
-	option.ForceSingleClient = true // or it returns no client without a connection
+	option.ForceSingleClient = true // otherwise rueidis returns no client without a connection
 	client, err := rueidis.NewClient(option)
 	if client == nil {
 		return nil, err
@@ -39,13 +39,13 @@ func endedKey(id string) string {
 
 // End implements site.EndedSessions.
 func (e *endedSessions) End(ctx context.Context, id string, life time.Duration) error {
-	return e.redis.Do(ctx, e.redis.B().Set().Key(endedKey(id)).Value("1").Px(life).Build()).Error()
+	return e.client.Do(ctx, e.client.B().Set().Key(endedKey(id)).Value("1").Px(life).Build()).Error()
 }
 
-// Ended implements site.EndedSessions. What it has asked once it knows without
-// Redis, until Redis says that it has changed.
+// Ended implements site.EndedSessions. It keeps the answer in memory until
+// Redis sends an invalidation message.
 func (e *endedSessions) Ended(ctx context.Context, id string) (bool, error) {
-	err := e.redis.DoCache(ctx, e.redis.B().Get().Key(endedKey(id)).Cache(), endedMemory).Error()
+	err := e.client.DoCache(ctx, e.client.B().Get().Key(endedKey(id)).Cache(), maxEndedAge).Error()
 	if rueidis.IsRedisNil(err) {
 		return false, nil
 	}
@@ -53,4 +53,4 @@ func (e *endedSessions) Ended(ctx context.Context, id string) (bool, error) {
 }
 
 // Close closes the connections.
-func (e *endedSessions) Close() { e.redis.Close() }
+func (e *endedSessions) Close() { e.client.Close() }

@@ -11,9 +11,7 @@ import (
 	"github.com/searchtoken/searchtoken/rediscache/internal/redisserver"
 )
 
-// TestEndedSessions: what one process ends, the others learn, and none has to ask
-// twice.
-func TestEndedSessions(t *testing.T) {
+func TestEndedSessionsAreKnownToTheFleet(t *testing.T) {
 	const gone, good = "id-that-ends", "id-that-goes-on"
 	redis := redisserver.Start(t)
 	var fleet []*endedSessions
@@ -39,23 +37,23 @@ func TestEndedSessions(t *testing.T) {
 		return answers
 	}
 	if diff := cmp.Diff([]bool{false, false, false, false}, ask()); diff != "" {
-		t.Errorf("before (-want +got):\n%s", diff)
+		t.Errorf("before End (-want +got):\n%s", diff)
 	}
 	if err := fleet[0].End(t.Context(), gone, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	want := []bool{true, false, true, false}
-	redisserver.Eventually(t, "both know", func() bool { return cmp.Equal(want, ask()) })
+	redisserver.Eventually(t, "both processes know", func() bool { return cmp.Equal(want, ask()) })
 
 	redis.Signal(syscall.SIGSTOP)
 	if diff := cmp.Diff(want, ask()); diff != "" {
-		t.Errorf("without Redis (-want +got):\n%s", diff)
+		t.Errorf("from memory, while Redis is stopped (-want +got):\n%s", diff)
 	}
 	redis.Signal(syscall.SIGCONT)
 	if keys := redis.Do("KEYS", "*"); !strings.Contains(keys, endedKey(gone)) || strings.Contains(keys, gone) {
-		t.Errorf("the keys in Redis are %q", keys)
+		t.Errorf("Redis has the keys %q, want a hash of the ID", keys)
 	}
 	if life := strings.TrimSpace(redis.Do("TTL", endedKey(gone))); life != ":3600" && life != ":3599" {
-		t.Errorf("the session is remembered for %s seconds, want an hour", life)
+		t.Errorf("Redis remembers the session for %s seconds, want 3600", life)
 	}
 }

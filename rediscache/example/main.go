@@ -1,11 +1,12 @@
-// Example is the search site of the root module's example as one of a fleet:
+// Example runs the search site of the root module's example on several
+// machines, which share one Redis:
 //
 //	go run ./rediscache/example -redis localhost:6379
 //
-// All that are started with the same SESSION_KEY on the same Redis share sessions
-// and tokens: who logs in on one is logged in on all, searches there with the same
-// token, and is logged out of all at once. -h lists all flags and environment
-// variables.
+// All processes with the same Redis and the same SESSION_KEY form a fleet. A
+// user who logs in at one process is logged in at all of them, uses the same
+// token at all of them, and is logged out of all of them at once. The flag -h
+// lists all flags and environment variables.
 package main
 
 import (
@@ -19,8 +20,8 @@ import (
 	"github.com/searchtoken/searchtoken/rediscache"
 )
 
-const about = `Those with the same -redis and the same SESSION_KEY, which is required, are a
-fleet: they share sessions and tokens.
+const about = `All processes with the same -redis and the same SESSION_KEY form a fleet: they
+share sessions and tokens. Both are required.
 `
 
 func main() {
@@ -28,17 +29,19 @@ func main() {
 	app.App{
 		About: about,
 		Flags: func(flags *flag.FlagSet) {
-			flags.StringVar(&address, "redis", "", "the fleet's Redis, an `address` or a redis:// or rediss:// URL (required)")
+			flags.StringVar(&address, "redis", "", "`address` or redis:// or rediss:// URL of the fleet's Redis (required)")
 		},
-		Configure: func(cfg *site.Config) (func(), error) { return join(cfg, address) },
+		Configure: func(cfg *site.Config) (func(), error) { return joinFleet(cfg, address) },
 	}.Main()
 }
 
-// join makes the site one of the fleet with its session key, on the Redis at that
-// address.
-func join(cfg *site.Config, address string) (leave func(), err error) {
+// joinFleet makes the site share tokens and ended sessions with all sites that
+// have the same session key and use the Redis at address. leave closes the
+// connections.
+func joinFleet(cfg *site.Config, address string) (leave func(), err error) {
 	if cfg.SessionKey == nil {
-		return nil, errors.New("SESSION_KEY is missing: all of a fleet need the same; openssl rand -hex 32 makes one")
+		return nil, errors.New("SESSION_KEY is required, with the same value in every process of the fleet; " +
+			"create one with: openssl rand -hex 32")
 	}
 	option, err := clientOption(address)
 	if err != nil {
@@ -63,18 +66,19 @@ func join(cfg *site.Config, address string) (leave func(), err error) {
 	}, nil
 }
 
-// clientOption reads the address of Redis. Its errors do not repeat it: there may
-// be a password in it.
+// clientOption parses the address of Redis. Its errors do not quote the
+// address, which may contain a password.
 func clientOption(address string) (rueidis.ClientOption, error) {
 	if address == "" {
-		return rueidis.ClientOption{}, errors.New("-redis is missing: the address of the fleet's Redis, localhost:6379 for example")
+		return rueidis.ClientOption{}, errors.New("-redis is required: the address of Redis, for example localhost:6379")
 	}
 	if !strings.Contains(address, "://") {
 		address = "redis://" + address
 	}
 	option, err := rueidis.ParseURL(address)
 	if err != nil {
-		return rueidis.ClientOption{}, errors.New("-redis: is neither an address, localhost:6379 for example, nor a redis:// or rediss:// URL")
+		return rueidis.ClientOption{}, errors.New("-redis is neither an address, for example localhost:6379, " +
+			"nor a redis:// or rediss:// URL")
 	}
 	return option, nil
 }

@@ -38,14 +38,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process is the command, in a process of its own.
+// process is a running command.
 type process struct {
-	url string // of the site, without a slash at its end
+	url string // of the site, without a slash at the end
 	log bytes.Buffer
 }
 
-// startProcess starts the command, which ends with the test: with success, and
-// without a secret in its log.
+// startProcess starts the command, and interrupts it when the test ends. The
+// test fails if the command fails or logs a secret.
 func startProcess(t *testing.T, redis string) *process {
 	t.Helper()
 	p := new(process)
@@ -62,21 +62,21 @@ func startProcess(t *testing.T, redis string) *process {
 	t.Cleanup(func() {
 		err := errors.Join(command.Process.Signal(os.Interrupt), command.Wait())
 		if err != nil {
-			t.Errorf("the command: %v\n%s", err, p.log.String())
+			t.Errorf("the command failed: %v\n%s", err, p.log.String())
 		}
 		if secret := regexp.MustCompile(password + "|" + sessionKey + "|eyJ|@example").FindString(p.log.String()); secret != "" {
-			t.Errorf("%q is in the log:\n%s", secret, p.log.String())
+			t.Errorf("the command logged %q:\n%s", secret, p.log.String())
 		}
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	p.url, _, _ = strings.Cut(strings.TrimPrefix(line, "Search site: "), "/ ")
 	if err != nil {
-		t.Fatalf("the command has printed %q: %v", line, err)
+		t.Fatalf("the command printed %q, error %v", line, err)
 	}
 	return p
 }
 
-// browser has one cookie jar for all ports, as browsers do.
+// browser keeps cookies. As in real browsers, a cookie is valid for all ports.
 type browser struct {
 	t      *testing.T
 	client *http.Client
@@ -91,7 +91,7 @@ func newBrowser(t *testing.T) browser {
 	return browser{t, &http.Client{Jar: jar}}
 }
 
-// clone is a browser with copies of b's cookies of a site.
+// clone returns a browser with copies of b's cookies for a site.
 func (b browser) clone(p *process) browser {
 	b.t.Helper()
 	c := newBrowser(b.t)
@@ -103,6 +103,7 @@ func (b browser) clone(p *process) browser {
 	return c
 }
 
+// text returns the body of a successful response.
 func (b browser) text(resp *http.Response, err error) string {
 	b.t.Helper()
 	if err != nil {
@@ -121,13 +122,13 @@ func (b browser) get(p *process, path string) string {
 	return b.text(b.client.Get(p.url + path))
 }
 
-// post sends a form, and returns the plain page.
+// post sends the login or logout form, and returns the plain page.
 func (b browser) post(p *process, path string) string {
 	b.t.Helper()
 	return b.text(b.client.PostForm(p.url+path, url.Values{"user": {alice}, "page": {"/plain?q=review"}}))
 }
 
-// plainPage is what the plain page says.
+// plainPage is the content of the plain page: the user, and the first document.
 type plainPage struct{ User, Document string }
 
 func parsePlain(text string) plainPage {
@@ -140,11 +141,11 @@ func parsePlain(text string) plainPage {
 	return plainPage{parts[0], parts[1]}
 }
 
-// token is the token on the Headless page or in an answer of the renewal route:
-// its user, and its TokenID, which begins with that of its platform and ends with
-// how many the platform had then issued.
+// token is the content of a search token. Its TokenID consists of the ID of the
+// platform that issued it and a serial number.
 type token struct{ User, Platform, Number string }
 
+// token returns the token on the Headless page or in a renewal.
 func (b browser) token(p *process, path string) token {
 	b.t.Helper()
 	match := regexp.MustCompile(`eyJ[\w-]+\.([\w-]+)\.[\w-]+`).FindStringSubmatch(b.get(p, path))
@@ -160,8 +161,8 @@ func (b browser) token(p *process, path string) token {
 	return token{claims.UserIDs[0].Name, claims.TokenID[:dash], claims.TokenID[dash+1:]}
 }
 
-// TestFleet is a walk through two processes, each with a stand-in of its own.
-func TestFleet(t *testing.T) {
+// Each process has its own stand-in for the platform.
+func TestFleetSharesSessionsAndTokens(t *testing.T) {
 	redis := redisserver.Start(t)
 	redis.Do("CONFIG", "SET", "requirepass", password)
 	redisURL := "redis://:" + password + "@" + redis.Addr
@@ -176,34 +177,33 @@ func TestFleet(t *testing.T) {
 	found := plainPage{alice, "reviews/alice"}
 	nobody := plainPage{"anonymous", ""}
 
-	check("log-in on the first", found, parsePlain(b.post(one, "/login")))
-	check("a search on the second", found, parsePlain(b.get(two, "/plain?q=review")))
+	check("login at the first", found, parsePlain(b.post(one, "/login")))
+	check("a search at the second", found, parsePlain(b.get(two, "/plain?q=review")))
 	first := b.token(one, "/headless")
 	check("the first's token", token{alice, first.Platform, "1"}, first)
 	check("the second's token", first, b.token(two, "/headless"))
 
 	copied := b.clone(one)
-	check("log-out on the first", nobody, parsePlain(b.post(one, "/logout")))
-	redisserver.Eventually(t, "a copy of the cookie is refused by the second", func() bool {
+	check("logout at the first", nobody, parsePlain(b.post(one, "/logout")))
+	redisserver.Eventually(t, "the second refuses a copy of the cookie", func() bool {
 		return parsePlain(copied.get(two, "/plain?q=review")) == nobody
 	})
-	check("a copy on the first", nobody, parsePlain(copied.get(one, "/plain?q=review")))
+	check("a copy of the cookie at the first", nobody, parsePlain(copied.get(one, "/plain?q=review")))
 	anonymous := token{"anonymous", first.Platform, "2"}
 	for name, p := range map[string]*process{"first": one, "second": two} {
-		check("a copy renews on the "+name, anonymous, copied.token(p, site.RenewURL))
+		check("a renewal with the copy at the "+name, anonymous, copied.token(p, site.RenewURL))
 	}
 
-	check("another log-in, on the second", found, parsePlain(b.post(two, "/login")))
+	check("another login, at the second", found, parsePlain(b.post(two, "/login")))
 	second := b.token(two, "/headless")
-	check("the second's first token", token{alice, second.Platform, "1"}, second)
-	check("the same on the first", second, b.token(one, "/headless"))
+	check("the second's next token", token{alice, second.Platform, "1"}, second)
+	check("the same token at the first", second, b.token(one, "/headless"))
 	if second.Platform == first.Platform {
-		t.Error("the two have one platform")
+		t.Error("both processes use one platform: this test cannot tell who fetched a token")
 	}
 }
 
-// TestRedisFails: without Redis, each process serves by itself, and one can start.
-func TestRedisFails(t *testing.T) {
+func TestFleetServesAndStartsWithoutRedis(t *testing.T) {
 	redis := redisserver.Start(t)
 	one := startProcess(t, redis.Addr)
 	b := newBrowser(t)
@@ -215,17 +215,17 @@ func TestRedisFails(t *testing.T) {
 	for name, p := range map[string]*process{"first": one, "second": two} {
 		for range 2 {
 			if diff := cmp.Diff(found, parsePlain(b.get(p, "/plain?q=review"))); diff != "" {
-				t.Errorf("a search on the %s (-want +got):\n%s", name, diff)
+				t.Errorf("a search at the %s (-want +got):\n%s", name, diff)
 			}
 		}
 	}
 	nobody := plainPage{"anonymous", ""}
 	if diff := cmp.Diff(nobody, parsePlain(b.post(one, "/logout"))); diff != "" {
-		t.Errorf("log-out (-want +got):\n%s", diff)
+		t.Errorf("logout (-want +got):\n%s", diff)
 	}
 
 	redis.Start()
-	redisserver.Eventually(t, "log-out on the first is refused by the second", func() bool {
+	redisserver.Eventually(t, "the second refuses a session that the first ended", func() bool {
 		b.post(one, "/login")
 		copied := b.clone(one)
 		b.post(one, "/logout")
@@ -233,34 +233,36 @@ func TestRedisFails(t *testing.T) {
 	})
 }
 
-func TestJoinRefuses(t *testing.T) {
+func TestJoinFleetReportsWhatIsWrong(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
+	const malformed = "-redis is neither an address"
+	withPassword := "redis://:" + password + "@"
 	tests := []struct {
 		name    string
 		key     []byte
 		address string
 		want    string
 	}{
-		{"no session key", nil, "localhost", "SESSION_KEY is missing"},
-		{"no Redis", key, "", "-redis is missing"},
-		{"a malformed port", key, "redis://:" + password + "@localhost:port", "-redis"},
-		{"a malformed port, without a scheme", key, ":" + password + "@localhost:port", "-redis"},
-		{"another scheme", key, "http://:" + password + "@localhost", "-redis"},
-		{"a malformed database", key, "redis://localhost/" + password, "-redis"},
-		{"no client-side caching", key, "redis://:" + password + "@" + redisserver.FreeAddr(t) + "?client_cache=0", "DisableCache"},
-		{"Sentinels out of reach", key, "redis://:" + password + "@" + redisserver.FreeAddr(t) + "?master_set=m", "refused"},
+		{"no session key", nil, "localhost", "SESSION_KEY is required"},
+		{"no Redis", key, "", "-redis is required"},
+		{"malformed port", key, withPassword + "localhost:port", malformed},
+		{"malformed port, no scheme", key, ":" + password + "@localhost:port", malformed},
+		{"another scheme", key, "http://:" + password + "@localhost", malformed},
+		{"malformed database", key, "redis://localhost/" + password, malformed},
+		{"no client-side caching", key, withPassword + redisserver.FreeAddr(t) + "?client_cache=0", "DisableCache"},
+		{"unreachable sentinels", key, withPassword + redisserver.FreeAddr(t) + "?master_set=m", "refused"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := join(&site.Config{SessionKey: test.key}, test.address)
+			_, err := joinFleet(&site.Config{SessionKey: test.key}, test.address)
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), password) {
-				t.Errorf("the error is %v, want one about %s", err, test.want)
+				t.Errorf("error %v, want one that contains %q and no password", err, test.want)
 			}
 		})
 	}
 }
 
-func TestClientOption(t *testing.T) {
+func TestClientOptionParsesAddressesAndURLs(t *testing.T) {
 	type summary struct {
 		Addresses []string
 		Password  string

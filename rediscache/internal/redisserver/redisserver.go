@@ -1,26 +1,21 @@
-// Package redisserver runs Redis servers for tests. A machine without the command
-// redis-server fails them.
+// Package redisserver runs Redis servers for tests: single servers, sentinels
+// and clusters on loopback, and a proxy in front of them. It needs the commands
+// redis-server and redis-cli. A test fails if they are missing.
 package redisserver
 
 import (
 	"bytes"
-	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-const patience = 10 * time.Second // for what takes a moment
-
 // Server is a Redis server on loopback.
 type Server struct {
-	// Addr is its host and port.
-	Addr string
+	Addr string // host:port
 
 	t       testing.TB
 	args    []string
@@ -28,8 +23,8 @@ type Server struct {
 	log     *bytes.Buffer
 }
 
-// Start starts a server that keeps nothing on disk, with further arguments as
-// redis-server takes them. It ends with the test.
+// Start starts an empty server that writes nothing to disk. args are additional
+// arguments of redis-server. The server is killed when the test ends.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	addr := FreeAddr(t)
@@ -42,7 +37,7 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// FreeAddr is an address on loopback that nobody listens on.
+// FreeAddr returns an address on loopback that nothing listens on.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,19 +48,20 @@ func FreeAddr(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// Start starts a server that was killed, empty, under the same address.
+// Start starts a server that was killed, at the same address and without its
+// data.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.log = new(bytes.Buffer)
 	s.command = exec.Command("redis-server", s.args...)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	if err := s.command.Start(); err != nil {
-		s.t.Fatalf("%v (Debian's package redis-server has it)", err)
+		s.t.Fatalf("%v (install Debian's package redis-server)", err)
 	}
 	Eventually(s.t, "the server answers", func() bool { return s.ask("PING") != "" })
 }
 
-// Kill ends the server at once, as a machine does that fails.
+// Kill ends the server without a shutdown.
 func (s *Server) Kill() {
 	if s.command.ProcessState == nil {
 		s.Signal(syscall.SIGCONT)
@@ -74,7 +70,7 @@ func (s *Server) Kill() {
 	}
 }
 
-// Signal sends the server a signal, SIGSTOP and SIGCONT for example.
+// Signal sends a signal to the server, such as SIGSTOP and SIGCONT.
 func (s *Server) Signal(signal syscall.Signal) {
 	s.t.Helper()
 	if err := s.command.Process.Signal(signal); err != nil {
@@ -82,8 +78,8 @@ func (s *Server) Signal(signal syscall.Signal) {
 	}
 }
 
-// Do sends a command, whose parts have no white space in them, and returns the
-// answer as it is on the wire.
+// Do sends a command and returns the answer in wire format. The parts of the
+// command must not contain white space. An error answer fails the test.
 func (s *Server) Do(command ...string) string {
 	s.t.Helper()
 	answer := s.ask(strings.Join(command, " "))
@@ -93,7 +89,7 @@ func (s *Server) Do(command ...string) string {
 	return answer
 }
 
-// ask returns "" where the server does not answer.
+// ask returns "" if the server does not answer.
 func (s *Server) ask(line string) string {
 	conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
 	if err != nil {
@@ -107,61 +103,4 @@ func (s *Server) ask(line string) string {
 	var answer bytes.Buffer
 	_, _ = answer.ReadFrom(conn)
 	return strings.TrimSuffix(answer.String(), "+OK\r\n")
-}
-
-// Eventually fails the test unless what is asked for comes true soon.
-func Eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !holds(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
-// MasterSet is the name by which a sentinel knows its primary.
-const MasterSet = "primary"
-
-// StartSentinel starts a sentinel that alone decides on the primary's failover.
-func StartSentinel(t testing.TB, primary *Server) *Server {
-	t.Helper()
-	host, port, _ := net.SplitHostPort(primary.Addr)
-	config := filepath.Join(t.TempDir(), "sentinel.conf") // which it writes to
-	text := fmt.Sprintf("sentinel monitor %[1]s %s %s 1\nsentinel down-after-milliseconds %[1]s 500\nsentinel failover-timeout %[1]s 3000\n", MasterSet, host, port)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Addr: FreeAddr(t), t: t}
-	_, port, _ = net.SplitHostPort(s.Addr)
-	s.args = []string{config, "--sentinel", "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir()}
-	t.Cleanup(s.Kill)
-	s.Start()
-	return s
-}
-
-// StartCluster starts a cluster of n primaries, which serves what it can when one of
-// them is gone.
-func StartCluster(t testing.TB, n int) []*Server {
-	t.Helper()
-	var nodes []*Server
-	create := []string{"--cluster", "create"}
-	for range n {
-		_, bus, _ := net.SplitHostPort(FreeAddr(t))
-		node := Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", bus,
-			"--cluster-require-full-coverage", "no")
-		nodes = append(nodes, node)
-		create = append(create, node.Addr)
-	}
-	if out, err := exec.Command("redis-cli", append(create, "--cluster-yes")...).CombinedOutput(); err != nil {
-		t.Fatalf("redis-cli: %v\n%s", err, out)
-	}
-	for _, node := range nodes {
-		Eventually(t, "the cluster is complete", func() bool {
-			info := node.Do("CLUSTER", "INFO")
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", n))
-		})
-	}
-	return nodes
 }
