@@ -14,30 +14,34 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// app is a site of one page with one front end, for what example/site does not
-// do.
+// app is a site with one page and one front end. It allows what example/site
+// does not configure.
 type app struct {
 	frontEnd searchtoken.FrontEnd
-	options  []string // or the id of an In-Product Experience
+	options  []string // of the helper; for an In-Product Experience its id
 	body     string   // HTML
 	config   func(*searchtoken.Config)
 	page     func(*searchtoken.Page)
 }
 
-// The least that a page of each front end has.
+// Minimal page bodies of the front ends.
 const (
 	jsuiBody = `<div class="CoveoSearchInterface">
 	<div class="CoveoAnalytics"></div><div class="CoveoSearchbox"></div>
-	<div class="CoveoResultList"><script class="result-template" type="text/html"><span class="CoveoIcon"></span><a class="CoveoResultLink"></a></script></div>
+	<div class="CoveoResultList">
+		<script class="result-template" type="text/html"><span class="CoveoIcon"></span><a class="CoveoResultLink"></a></script>
+	</div>
 </div>`
 	headlessBody = `<input type="search"><ul></ul>`
 	atomicBody   = `<atomic-search-interface>
 	<atomic-search-box></atomic-search-box>
-	<atomic-result-list><atomic-result-template><template><atomic-result-link></atomic-result-link></template></atomic-result-template></atomic-result-list>
+	<atomic-result-list><atomic-result-template>
+		<template><atomic-result-link></atomic-result-link></template>
+	</atomic-result-template></atomic-result-list>
 </atomic-search-interface>`
 )
 
-// newApp starts it; every visitor is alice.
+// newApp starts the site. Every visitor is alice.
 func newApp(t *testing.T, a app) *world {
 	t.Helper()
 	w := newOrganization()
@@ -65,8 +69,8 @@ func newApp(t *testing.T, a app) *world {
 		}
 	})
 	page := template.Must(template.Must(parseSnippet(string(a.frontEnd), len(a.options)).Clone()).New("page").Parse(
-		`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Search</title><link rel="icon" href="data:,">{{template "snippet" .}}</head>` +
-			`<body><main>` + a.body + `</main></body></html>`))
+		`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Search</title>` +
+			`<link rel="icon" href="data:,">{{template "snippet" .}}</head><body><main>` + a.body + `</main></body></html>`))
 	mux := http.NewServeMux()
 	mux.Handle("/coveo/token", m.RenewHandler())
 	mux.Handle("/", m.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -78,7 +82,7 @@ func newApp(t *testing.T, a app) *world {
 		if r.URL.Path == "/" {
 			options := a.options
 			if a.frontEnd == searchtoken.IPX || a.frontEnd == searchtoken.IPXBuilder {
-				options = nil // what the snippet has is an id
+				options = nil // the snippet has an id instead
 			}
 			added, err := p.CSP(policy, a.frontEnd, options...)
 			if err == nil {
@@ -102,7 +106,7 @@ func newApp(t *testing.T, a app) *world {
 	return w
 }
 
-// parseSnippet is the template of a helper's call, with n options.
+// parseSnippet returns a template that calls a helper with n options.
 func parseSnippet(helper string, n int) *template.Template {
 	call := helper + " .Page"
 	for i := range n {
@@ -111,5 +115,6 @@ func parseSnippet(helper string, n int) *template.Template {
 	return template.Must(template.New("snippet").Funcs(searchtoken.FuncMap()).Parse("{{" + call + "}}"))
 }
 
-// basePolicy allows an icon without a file, and nothing else.
+// basePolicy is the policy that Page.CSP adds sources to. It allows only forms
+// and data: images, for the icon.
 const basePolicy = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src data:"

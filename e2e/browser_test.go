@@ -24,8 +24,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// patience is how long a test waits for what should come at once: a dozen pages
-// share the machine.
+// patience is how long a test waits for what should happen at once. It is long
+// because many pages share the machine.
 const patience = time.Minute
 
 var (
@@ -40,14 +40,16 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (err error) {
-	for _, path := range []string{"cdn/atomic/v3/atomic.esm.js", "node_modules/coveo-search-ui/bin/js/CoveoJsSearch.min.js"} {
+	for _, path := range []string{
+		"cdn/atomic/v3/atomic.esm.js", "node_modules/coveo-search-ui/bin/js/CoveoJsSearch.min.js",
+	} {
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("the front-end libraries are missing: npm ci && npm run build (make test does both): %w", err)
+			return fmt.Errorf("the front-end libraries are missing; run make e2e/cdn in the root of the repository: %w", err)
 		}
 	}
 	binary, err := exec.LookPath("chromium")
 	if err != nil {
-		return fmt.Errorf("the tests need Chromium: apt-get install chromium (make test does): %w", err)
+		return fmt.Errorf("the tests need Chromium; run apt-get install chromium: %w", err)
 	}
 	if err := os.MkdirAll("screenshots", 0o755); err != nil {
 		return err
@@ -72,16 +74,17 @@ func run(m *testing.M) (err error) {
 	var stop context.CancelFunc
 	chromium, stop = chromedp.NewContext(allocator)
 	defer stop()
-	// Pages wait for more than they work.
+	// Pages wait more than they compute, so run more of them than there are
+	// CPUs.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		return err
 	}
 	if err := chromedp.Do(chromium); err != nil {
-		return fmt.Errorf("Chromium did not start: %w", err)
+		return fmt.Errorf("cannot start Chromium: %w", err)
 	}
 	if code := m.Run(); code != 0 {
-		return fmt.Errorf("exit code %d", code)
+		return fmt.Errorf("the tests failed with exit code %d", code)
 	}
 	return nil
 }
@@ -91,14 +94,14 @@ func run(m *testing.M) (err error) {
 //go:embed observer.js
 var observer string
 
-// tab is one page of a browser profile of its own: a visitor.
+// tab is a page in a separate browser profile. It stands for one visitor.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
-	base string // of the site
+	base string // URL of the site
 
 	mu      sync.Mutex
-	console []string
+	console []string // messages, guarded by mu
 }
 
 // openTab opens an empty page.
@@ -108,21 +111,23 @@ func openTab(t *testing.T, base string) *tab {
 	var cancel context.CancelFunc
 	b.ctx, cancel = chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.listen))
 	t.Cleanup(cancel)
-	// A deadline of a context's first call would be one of the page.
+	// The page lives as long as the context of the first call, so that call has
+	// no deadline.
 	if err := chromedp.Do(b.ctx); err != nil {
 		t.Fatal(err)
 	}
 	b.do(
 		chromedp.EmulateViewport(1280, 900),
 		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: observer})
+			params := page.AddScriptToEvaluateOnNewDocumentParams{Source: observer}
+			_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, params)
 			return err
 		}),
 	)
 	return b
 }
 
-// listen notes what the page says, and what the browser says of it.
+// listen records messages on the console, from the page and from the browser.
 func (b *tab) listen(event any) {
 	var message string
 	switch e := event.(type) {
@@ -145,14 +150,14 @@ func (b *tab) listen(event any) {
 	default:
 		return
 	}
-	message, _, _ = strings.Cut(message, "\n") // what follows is a stack
+	message, _, _ = strings.Cut(message, "\n") // drop the stack trace
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.console = append(b.console, message)
 }
 
-// said returns what has been said so far of what has the prefix.
-func (b *tab) said(prefix string) []string {
+// messages returns the console messages so far that have the prefix.
+func (b *tab) messages(prefix string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var list []string
@@ -164,7 +169,7 @@ func (b *tab) said(prefix string) []string {
 	return list
 }
 
-// do does actions, with patience.
+// do runs actions, and fails the test if they take longer than patience.
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -174,9 +179,10 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-func (b *tab) fail(why string) {
+// fail fails the test with a message and the console messages.
+func (b *tab) fail(message string) {
 	b.t.Helper()
-	b.t.Fatalf("%s\nThe console:\n  %s", why, strings.Join(b.said(""), "\n  "))
+	b.t.Fatalf("%s\nConsole messages:\n  %s", message, strings.Join(b.messages(""), "\n  "))
 }
 
 // open navigates to a path of the site.
@@ -185,17 +191,17 @@ func (b *tab) open(path string) {
 	b.do(chromedp.Navigate(b.base + path))
 }
 
-// logIn logs the visitor in, by the button on the home page.
+// logIn logs the visitor in with the button on the home page.
 func (b *tab) logIn(user string) {
 	b.t.Helper()
 	b.open("/")
 	b.click(`button[value="` + user + `"]`)
-	b.see(`form[action="/logout"]`)
+	b.waitForElement(`form[action="/logout"]`)
 }
 
-// see waits for an element. chromedp's own actions lose sight of the document
-// where a page goes through its history.
-func (b *tab) see(selector string) {
+// waitForElement waits until an element exists. chromedp's own actions fail
+// while a page moves through its history.
+func (b *tab) waitForElement(selector string) {
 	b.t.Helper()
 	waitFor(b, true, fmt.Sprintf("Boolean(document.querySelector(%q))", selector))
 }
@@ -203,12 +209,13 @@ func (b *tab) see(selector string) {
 // click clicks on an element.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.see(selector)
-	b.later(fmt.Sprintf("document.querySelector(%q).click()", selector))
+	b.waitForElement(selector)
+	b.evalLater(fmt.Sprintf("document.querySelector(%q).click()", selector))
 }
 
-// later evaluates what may navigate, which would cost the answer.
-func (b *tab) later(expression string) {
+// evalLater evaluates an expression that may navigate. It does not wait for the
+// result, which a navigation would lose.
+func (b *tab) evalLater(expression string) {
 	b.t.Helper()
 	b.do(chromedp.Evaluate[chromedp.Void]("setTimeout(() => { " + expression + " }, 0)"))
 }
@@ -225,23 +232,23 @@ func eval[T any](b *tab, expression string) T {
 	return value
 }
 
-// await waits until done.
+// await waits until done returns true. what names the condition in the failure.
 func (b *tab) await(what string, done func() bool) {
 	b.t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.fail("waited in vain for " + what)
+			b.fail(fmt.Sprintf("waited %v for %s", patience, what))
 		}
 	}
 }
 
-// waitFor waits until the expression is want.
+// waitFor waits until the expression evaluates to want.
 func waitFor[T any](b *tab, want T, expression string) {
 	b.t.Helper()
 	var diff string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
-		if err != nil { // while the page navigates, for example
+		if err != nil { // for example, while the page navigates
 			diff = err.Error()
 			continue
 		}
@@ -252,35 +259,39 @@ func waitFor[T any](b *tab, want T, expression string) {
 	b.fail(expression + " (-want +got):\n" + diff)
 }
 
-// search pastes a word into the search box of whichever front end, and presses
-// Enter.
+// search pastes a word into the search box of any front end, and presses Enter.
 func (b *tab) search(word string) {
 	b.t.Helper()
-	b.enter(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	b.submit(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, input.InsertText, input.InsertTextParams{Text: word})
 		return err
 	}))
 }
 
-// searchByKeys types the word, and makes the front end suggest queries for each
-// letter of it.
+// searchByKeys types a word into the search box and presses Enter. The front
+// end suggests queries after each letter.
 func (b *tab) searchByKeys(word string) {
 	b.t.Helper()
-	b.enter(chromedp.KeyEvent(word))
+	b.submit(chromedp.KeyEvent(word))
 }
 
-func (b *tab) enter(word chromedp.Action[chromedp.Void]) {
+// submit replaces the text in the search box with the action word, and presses
+// Enter.
+func (b *tab) submit(word chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	const box = `e2e.find(".CoveoSearchbox input, textarea[part=textarea], input[type=search]")`
 	waitFor(b, true, "Boolean("+box+")")
-	b.do(chromedp.Evaluate[chromedp.Void]("(function (box) { box.focus(); box.select(); })("+box+")"), word, press("Enter", 13, "\r"))
+	focus := chromedp.Evaluate[chromedp.Void]("(function (box) { box.focus(); box.select(); })(" + box + ")")
+	b.do(focus, word, press("Enter", 13, "\r"))
 }
 
-// press presses a key as a keyboard does: what the page does not want has no
-// effect. text is what the key would write.
+// press presses a key as a keyboard does, so the page can prevent its effect.
+// text is the text that the key types.
 func press(key string, code int64, text string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		event := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: key, Code: key, WindowsVirtualKeyCode: code, Text: text}
+		event := input.DispatchKeyEventParams{
+			Type: input.DispatchKeyEventTypeKeyDown, Key: key, Code: key, WindowsVirtualKeyCode: code, Text: text,
+		}
 		if _, err := cdp.Call(ctx, target, input.DispatchKeyEvent, event); err != nil {
 			return err
 		}
@@ -290,12 +301,12 @@ func press(key string, code int64, text string) chromedp.Action[chromedp.Void] {
 	})
 }
 
-// clickFirstResult opens the first document as a visitor does who wants it in a
-// tab of its own.
+// clickFirstResult clicks on the first result with Ctrl pressed, which opens
+// the document in another tab.
 var clickFirstResult = chromedp.Evaluate[chromedp.Void](`e2e.results()[0].dispatchEvent(
 	new MouseEvent("click", {bubbles: true, composed: true, cancelable: true, ctrlKey: true}))`)
 
-// screenshot writes what the visitor sees to a file in screenshots/.
+// screenshot writes a screenshot to a file in screenshots/.
 func (b *tab) screenshot(name string) {
 	b.t.Helper()
 	image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())

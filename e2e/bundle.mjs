@@ -1,6 +1,7 @@
-// Makes of the packages in node_modules what Coveo's CDN serves, under its paths,
-// in cdn/. Atomic's and Headless's packages import others by their bare names,
-// which a browser cannot resolve. JSUI's package needs nothing done.
+// Builds the files of Coveo's CDN from the packages in node_modules, and writes
+// them to cdn/ under the CDN's paths. Atomic and Headless import other packages
+// by bare names, which a browser cannot resolve, so they are bundled. JSUI's
+// package already has the CDN's files.
 import {build} from 'esbuild';
 import {cpSync, readdirSync, rmSync} from 'node:fs';
 
@@ -22,7 +23,7 @@ await build({
   entryPoints: [`${modules}/headless/dist/esm/index.js`],
   outfile: 'cdn/headless/v3/headless.esm.js',
 });
-// Stencil's components are loaded by the names of their files.
+// Atomic loads Stencil's components by file name, so each is an entry point.
 const entries = readdirSync(atomic).filter((name) => /^(atomic\.esm|p-\w+\.entry)\.js$/.test(name));
 await build({
   ...options,

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -12,18 +13,20 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// policyTest is a page with one front end, the policy of which Page.CSP makes.
+// policyTest is a page with one front end and a policy from Page.CSP.
 type policyTest struct {
 	name     string
 	frontEnd frontEnd
 	start    func(*testing.T) *world
 }
 
-// policyTests are pages with what the example's site has not, and its own.
+// policyTests returns the pages of the example's site, and pages with options
+// that it does not use.
 func policyTests() []policyTest {
 	var tests []policyTest
 	onApp := func(name searchtoken.FrontEnd, body string, options ...string) {
-		tests = append(tests, policyTest{strings.Join(append([]string{string(name)}, options...), " "), frontEnd{name: name, path: "/"}, func(t *testing.T) *world {
+		title := strings.Join(append([]string{string(name)}, options...), " ")
+		tests = append(tests, policyTest{title, frontEnd{name: name, path: "/"}, func(t *testing.T) *world {
 			return newApp(t, app{frontEnd: name, options: options, body: body})
 		}})
 	}
@@ -32,28 +35,31 @@ func policyTests() []policyTest {
 	onApp(searchtoken.JSUI, jsuiBody, "assets", "https://assets.example.com")
 	onApp(searchtoken.Atomic, atomicBody, "assets", "https://assets.example.com")
 	for _, f := range frontEnds {
-		tests = append(tests, policyTest{"the site's " + string(f.name), f, func(t *testing.T) *world { return newWorld(t, f.configure) }})
+		tests = append(tests, policyTest{"the site's " + string(f.name), f, func(t *testing.T) *world {
+			return newWorld(t, f.configure)
+		}})
 	}
 	return tests
 }
 
-// TestNoViolations lets a visitor search, have the token renewed and search again.
-func TestNoViolations(t *testing.T) {
+// TestPolicyAllowsWhatThePageDoes searches, has the token renewed and searches
+// again. The browser must not report a violation.
+func TestPolicyAllowsWhatThePageDoes(t *testing.T) {
 	t.Parallel()
 	for _, test := range policyTests() {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			if got := violations(t, test, func(policy string) string { return policy }); got != nil {
-				t.Errorf("violations: %q", got)
+				t.Errorf("got violations %q, want none", got)
 			}
 		})
 	}
 }
 
-// TestNoSourceIsSuperfluous takes away what Page.CSP has added to the policy,
-// source by source: each time something of the page must be blocked. Options are
-// tested for what they change.
-func TestNoSourceIsSuperfluous(t *testing.T) {
+// TestPolicyNeedsEverySource removes each source that Page.CSP has added, one
+// at a time. The browser must then block something. A source that several pages
+// of one front end need is tested on the first of them only.
+func TestPolicyNeedsEverySource(t *testing.T) {
 	t.Parallel()
 	tested := make(map[searchtoken.FrontEnd][]source)
 	for _, test := range policyTests() {
@@ -66,7 +72,7 @@ func TestNoSourceIsSuperfluous(t *testing.T) {
 			t.Run(test.name+": "+s.directive+" "+s.source, func(t *testing.T) {
 				t.Parallel()
 				if violations(t, test, func(policy string) string { return without(policy, s) }) == nil {
-					t.Error("nothing is blocked without it")
+					t.Error("got no violation without the source, so the policy does not need it")
 				}
 			})
 		}
@@ -76,13 +82,13 @@ func TestNoSourceIsSuperfluous(t *testing.T) {
 // source is one source of one directive of a policy.
 type source struct{ directive, source string }
 
-// sources are those of a policy.
+// sources returns the sources of a policy, normalized.
 func sources(policy string) []source {
 	var list []source
 	for directive := range strings.SplitSeq(policy, ";") {
 		fields := strings.Fields(directive)
 		for _, s := range fields[1:] {
-			list = append(list, source{fields[0], general(s)})
+			list = append(list, source{fields[0], normalize(s)})
 		}
 	}
 	return list
@@ -93,12 +99,13 @@ var (
 	organizationHosts = regexp.MustCompile(`acme\d+`)
 )
 
-// general is a source of one page as it is on the same page of any organization.
-func general(source string) string {
+// normalize replaces nonces and the names of test organizations in a source, so
+// that sources of different pages can be compared.
+func normalize(source string) string {
 	return organizationHosts.ReplaceAllString(nonces.ReplaceAllString(source, "'nonce-…'"), "acme")
 }
 
-// without returns the policy less one source.
+// without returns the policy without a source, given as normalized.
 func without(policy string, s source) string {
 	directives := strings.Split(policy, ";")
 	for i, directive := range directives {
@@ -106,7 +113,7 @@ func without(policy string, s source) string {
 		if fields[0] != s.directive {
 			continue
 		}
-		fields = slices.DeleteFunc(fields, func(f string) bool { return general(f) == s.source })
+		fields = slices.DeleteFunc(fields, func(f string) bool { return normalize(f) == s.source })
 		if len(fields) == 1 {
 			fields = append(fields, "'none'")
 		}
@@ -115,7 +122,7 @@ func without(policy string, s source) string {
 	return strings.Join(directives, ";")
 }
 
-// policy is that of the page at path, as anonymous visitors get it.
+// policy returns the policy of the page at path, for an anonymous visitor.
 func (w *world) policy(t *testing.T, path string) string {
 	t.Helper()
 	resp, err := internet.client.Get(w.url + path)
@@ -126,10 +133,10 @@ func (w *world) policy(t *testing.T, path string) string {
 	return resp.Header.Get("Content-Security-Policy")
 }
 
-// violations opens the page, under the policy that change makes of its own, and
-// lets alice search, have her token renewed and search again; an In-Product
-// Experience searches once. They are nil if all of that worked, and nothing was
-// blocked.
+// violations opens the page with its policy changed by change. alice searches,
+// has her token renewed and searches again; in an In-Product Experience she
+// searches once. violations returns what the browser blocked, or nil if nothing
+// was blocked and every search found the right documents.
 func violations(t *testing.T, test policyTest, change func(policy string) string) []string {
 	t.Helper()
 	w := test.start(t)
@@ -147,7 +154,7 @@ func violations(t *testing.T, test policyTest, change func(policy string) string
 	w.logIn(b)
 	b.open(test.frontEnd.path)
 	words := []string{"", "office"}
-	if test.frontEnd.experience != "" {
+	if test.frontEnd.openButton != "" {
 		words = words[:1]
 	}
 	var page *tab
@@ -157,17 +164,17 @@ func violations(t *testing.T, test policyTest, change func(policy string) string
 			w.platform.RejectAll()
 			b.search(word)
 		}
-		b.await("the documents with "+word, func() bool {
+		b.await(fmt.Sprintf("the documents with %q", word), func() bool {
 			if page == nil {
-				page = test.frontEnd.enter(b)
+				page = test.frontEnd.searchTab(b)
 			}
-			list = b.said("error: violation: ")
+			list = b.messages("error: violation: ")
 			return list != nil || page != nil && slices.Equal(titles(alice, word), eval[[]string](page, "e2e.titles()"))
 		})
 		if list != nil {
 			return list
 		}
 	}
-	b.do(chromedp.Sleep(500 * time.Millisecond)) // for images and events, which nothing waits for
-	return b.said("error: violation: ")
+	b.do(chromedp.Sleep(500 * time.Millisecond)) // for images and analytics events, which have no sign of their end
+	return b.messages("error: violation: ")
 }

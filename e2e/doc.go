@@ -1,6 +1,7 @@
-// Package e2e has no code of its own: its tests open the pages of example/site in
-// Chromium, with Coveo's real front-end libraries and a stand-in for the platform.
+// Package e2e contains browser tests only. They open the pages of example/site
+// in Chromium, with Coveo's real front-end libraries and searchtokentest as the
+// platform.
 //
-// The browser finds every host of Coveo's at a server of the tests, by TLS and
-// under its own name, so that the pages are those of production, byte for byte.
+// A server of the tests serves all of Coveo's hosts over TLS under their real
+// names. That is why the pages are the same, byte for byte, as in production.
 package e2e

@@ -10,13 +10,14 @@ import (
 	"github.com/searchtoken/searchtoken/example/site"
 )
 
-// frontEnd is one of the front ends, as the example's site has it.
+// frontEnd describes a front end on the example's site.
 type frontEnd struct {
 	name searchtoken.FrontEnd
-	path string // of its page
-	// experience is the button that opens an In-Product Experience.
-	experience string
-	// searchHost and analyticsHost are where its requests go in production.
+	path string // of the page
+	// openButton is a JavaScript expression for the button that opens an
+	// In-Product Experience. It is empty for other front ends.
+	openButton string
+	// searchHost and analyticsHost receive its requests in production.
 	searchHost, analyticsHost string
 }
 
@@ -29,11 +30,15 @@ var frontEnds = []frontEnd{
 	{searchtoken.JSUI, "/jsui", "", ownSearch, ownAnalytics},
 	{searchtoken.Atomic, "/atomic", "", ownSearch, ownAnalytics},
 	{searchtoken.Headless, "/headless", "", ownSearch, ownAnalytics},
-	{searchtoken.IPX, "/ipx", `e2e.find("coveo-in-app-widget-loader").shadowRoot.querySelector("button")`, "platform.cloud.coveo.com", "analytics.cloud.coveo.com"},
+	{
+		searchtoken.IPX, "/ipx", `e2e.find("coveo-in-app-widget-loader").shadowRoot.querySelector("button")`,
+		"platform.cloud.coveo.com", "analytics.cloud.coveo.com",
+	},
 	{searchtoken.IPXBuilder, "/ipx", `e2e.find("coveo-ipx").shadowRoot.querySelector("button")`, ownSearch, ownAnalytics},
 }
 
-// configure adds the front end to a site that does not have all.
+// configure makes an In-Product Experience the only one of the site. Other
+// front ends are always there.
 func (f frontEnd) configure(cfg *site.Config) {
 	cfg.IPXPageID, cfg.IPXInterfaceID = "", ""
 	switch f.name {
@@ -44,35 +49,39 @@ func (f frontEnd) configure(cfg *site.Config) {
 	}
 }
 
-// open opens the page, and the experience if it is one. It returns where the
-// search is: the page itself, or a frame in it.
+// open opens the page, and the panel of an In-Product Experience. It returns
+// the tab of the search: b, or a frame in it.
 func (f frontEnd) open(b *tab) *tab {
 	b.t.Helper()
 	b.open(f.path)
 	return f.await(b)
 }
 
-// await waits for the page to be there, however it came, and does what open does
-// with it.
+// await waits until the page is loaded, opens the panel of an In-Product
+// Experience, and returns the tab of the search as open does.
 func (f frontEnd) await(b *tab) *tab {
 	b.t.Helper()
 	waitFor(b, f.path+" complete", `location.pathname + " " + document.readyState`)
 	page := b
 	b.await("the search", func() bool {
-		page = f.enter(b)
+		page = f.searchTab(b)
 		return page != nil
 	})
 	return page
 }
 
-// enter returns where the search is, opening the experience if it is one. It is
-// nil if there is no such place, for the moment.
-func (f frontEnd) enter(b *tab) *tab {
+// searchTab opens the panel of an In-Product Experience, and returns the tab of
+// the search. It returns nil if the page is not ready yet.
+func (f frontEnd) searchTab(b *tab) *tab {
 	b.t.Helper()
-	if f.experience == "" {
+	if f.openButton == "" {
 		return b
 	}
-	click := "(() => { try { const button = " + f.experience + `; if (button.ariaExpanded === "false") { button.click(); } return true; } catch { return false; } })()`
+	click := `(() => { try {
+		const button = ` + f.openButton + `;
+		if (button.ariaExpanded === "false") { button.click(); }
+		return true;
+	} catch { return false; } })()`
 	switch {
 	case !eval[bool](b, click):
 		return nil
@@ -82,8 +91,8 @@ func (f frontEnd) enter(b *tab) *tab {
 	return b
 }
 
-// frame attaches to the frame of another site whose URL has the part. It is nil if
-// there is none.
+// frame returns a tab for the frame of another site whose URL contains part, or
+// nil if there is none.
 func (b *tab) frame(part string) *tab {
 	b.t.Helper()
 	targets, err := chromedp.Targets(b.ctx)
@@ -91,7 +100,8 @@ func (b *tab) frame(part string) *tab {
 		b.fail(err.Error())
 	}
 	for _, info := range targets {
-		if info.Type != "iframe" || !strings.Contains(info.URL, part) || info.BrowserContextID != chromedp.FromContext(b.ctx).BrowserContextID {
+		sameProfile := info.BrowserContextID == chromedp.FromContext(b.ctx).BrowserContextID
+		if info.Type != "iframe" || !strings.Contains(info.URL, part) || !sameProfile {
 			continue
 		}
 		f := &tab{t: b.t, base: b.base}
@@ -107,8 +117,8 @@ func (b *tab) frame(part string) *tab {
 	return nil
 }
 
-// each runs a test for every front end.
-func each(t *testing.T, test func(*testing.T, frontEnd)) {
+// forEachFrontEnd runs a parallel test for every front end.
+func forEachFrontEnd(t *testing.T, test func(*testing.T, frontEnd)) {
 	for _, f := range frontEnds {
 		t.Run(string(f.name), func(t *testing.T) {
 			t.Parallel()

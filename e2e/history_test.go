@@ -12,31 +12,34 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// away follows a link to another page, which has no search.
-func away(b *tab) {
+// leavePage follows a link to the home page, which has no search.
+func leavePage(b *tab) {
 	b.t.Helper()
 	b.click(`header a[href="/"]`)
-	b.see(".cards")
+	b.waitForElement(".cards")
 }
 
-// backTo goes back to the page at path, however many pages ago it was.
+// backTo goes back in the history to the last page at path.
 func backTo(b *tab, path string) {
 	b.t.Helper()
-	b.later(fmt.Sprintf(`history.go(navigation.entries().findLastIndex((entry) => entry.url.includes(%q)) - navigation.currentEntry.index)`, path))
+	b.evalLater(fmt.Sprintf(`
+		const last = navigation.entries().findLastIndex((entry) => entry.url.includes(%q));
+		history.go(last - navigation.currentEntry.index)`, path))
 }
 
-// searched are the documents on a page that comes again after a search: JSUI and
-// Atomic keep the query in the URL, the site's Headless page does not.
-func searched(f frontEnd, user, word string) []string {
+// titlesAfterReturn returns the titles that a page shows if the visitor
+// searches for word, leaves and returns. JSUI and Atomic keep the query in the
+// URL; the site's Headless page does not.
+func titlesAfterReturn(f frontEnd, user, word string) []string {
 	if f.name == searchtoken.Headless {
 		word = ""
 	}
 	return titles(user, word)
 }
 
-// TestBackAndForward: pages may not be stored, so that back and forward get them
-// from the site again, with a token that is good.
-func TestBackAndForward(t *testing.T) {
+// TestBackAndForwardLoadThePageAgain: browsers may not store the pages. Back
+// and forward request them from the site, with a valid token.
+func TestBackAndForwardLoadThePageAgain(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[:3] {
 		t.Run(string(f.name), func(t *testing.T) {
@@ -45,29 +48,29 @@ func TestBackAndForward(t *testing.T) {
 			b := w.visit(t, f.path)
 			b.search("office")
 			waitFor(b, titles(alice, "office"), "e2e.titles()")
-			away(b)
-			w.platform.RejectAll() // whatever is in a browser is dead
-			b.later("history.back()")
-			waitFor(b, searched(f, alice, "office"), "e2e.titles()")
+			leavePage(b)
+			w.platform.RejectAll() // no token in a browser is valid
+			b.evalLater("history.back()")
+			waitFor(b, titlesAfterReturn(f, alice, "office"), "e2e.titles()")
 			const reasons = `performance.getEntriesByType("navigation")[0].notRestoredReasons.reasons.map((r) => r.reason)`
 			if diff := cmp.Diff([]string{"response-cache-control-no-store"}, eval[[]string](b, reasons)); diff != "" {
-				t.Errorf("why the page was not restored (-want +got):\n%s", diff)
+				t.Errorf("reasons why the page was not restored (-want +got):\n%s", diff)
 			}
-			b.later("history.forward()")
-			b.see(".cards")
+			b.evalLater("history.forward()")
+			b.waitForElement(".cards")
 
-			// Nothing of alice's is there for who comes after her.
+			// The next visitor sees nothing of alice's.
 			b.click(`form[action="/logout"] button`)
-			b.see(`form[action="/login"]`)
+			b.waitForElement(`form[action="/login"]`)
 			backTo(b, f.path)
-			waitFor(b, searched(f, "anonymous", "office"), "e2e.titles()")
+			waitFor(b, titlesAfterReturn(f, "anonymous", "office"), "e2e.titles()")
 		})
 	}
 }
 
-// TestBackToExperience: Chromium may restore the page of an In-Product Experience
-// as it was left, token and all, but not for who comes after a log-out.
-func TestBackToExperience(t *testing.T) {
+// TestBackToExperienceAfterLogoutShowsNothingOfAlice: Chromium may restore the
+// page of an In-Product Experience with its token, but not after a logout.
+func TestBackToExperienceAfterLogoutShowsNothingOfAlice(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[3:] {
 		t.Run(string(f.name), func(t *testing.T) {
@@ -76,22 +79,22 @@ func TestBackToExperience(t *testing.T) {
 			b := openTab(t, w.url)
 			b.logIn(alice)
 			waitFor(f.open(b), titles(alice, ""), "e2e.titles()")
-			away(b)
-			b.later("history.back()")
+			leavePage(b)
+			b.evalLater("history.back()")
 			waitFor(f.await(b), titles(alice, ""), "e2e.titles()")
 
-			away(b)
+			leavePage(b)
 			b.click(`form[action="/logout"] button`)
-			b.see(`form[action="/login"]`)
+			b.waitForElement(`form[action="/login"]`)
 			backTo(b, f.path)
 			waitFor(f.await(b), titles("anonymous", ""), "e2e.titles()")
 		})
 	}
 }
 
-// TestRestoredPage has a site that allows its pages to be stored. A page that the
-// browser restores, with the token that it had, goes on.
-func TestRestoredPage(t *testing.T) {
+// TestRestoredPageRenewsItsToken: this site allows browsers to store pages. A
+// page that the browser restores with a rejected token renews it.
+func TestRestoredPageRenewsItsToken(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[:3] {
 		t.Run(string(f.name), func(t *testing.T) {
@@ -99,30 +102,33 @@ func TestRestoredPage(t *testing.T) {
 			w := newWorld(t, nil)
 			w.wrap = func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					next.ServeHTTP(&headerWriter{rw, func(h http.Header) { h.Set("Cache-Control", "private, max-age=0") }}, r)
+					allowStore := func(h http.Header) { h.Set("Cache-Control", "private, max-age=0") }
+					next.ServeHTTP(&headerWriter{rw, allowStore}, r)
 				})
 			}
 			b := w.visit(t, f.path)
-			b.do(chromedp.Evaluate[chromedp.Void](`addEventListener("pageshow", (event) => { window.restored = event.persisted; })`))
-			away(b)
+			b.do(chromedp.Evaluate[chromedp.Void](
+				`addEventListener("pageshow", (event) => { window.restored = event.persisted; })`))
+			leavePage(b)
 			w.platform.RejectAll()
-			b.later("history.back()")
+			b.evalLater("history.back()")
 			waitFor(b, true, "window.restored")
 			b.search("office")
 			waitFor(b, titles(alice, "office"), "e2e.titles()")
 			if got := w.renewals.Load(); got != 1 {
-				t.Errorf("%d requests to the renewal route, want 1", got)
+				t.Errorf("got %d requests to the renewal route, want 1", got)
 			}
 		})
 	}
 }
 
-// TestOvernight leaves a page open for longer than its token lives. An In-Product
-// Experience cannot renew it, and has to be loaded again.
-func TestOvernight(t *testing.T) {
+// TestPageWorksAfterItsTokenExpired leaves a page open until its token expires.
+// An In-Product Experience cannot renew the token; its page must be loaded
+// again.
+func TestPageWorksAfterItsTokenExpired(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f frontEnd) {
-		const night = 30 * time.Second // from the log-in on
+	forEachFrontEnd(t, func(t *testing.T, f frontEnd) {
+		const night = 30 * time.Second // the lifetime of the token, from the login
 		w := newWorld(t, f.configure)
 		b := openTab(t, w.url)
 		w.platform.SetTokenLife(night)
@@ -136,8 +142,8 @@ func TestOvernight(t *testing.T) {
 		w.platform.ResetRequests()
 
 		search.search("office")
-		if f.experience != "" {
-			w.await(t, "a query that is refused", func() bool {
+		if f.openButton != "" {
+			w.await(t, "a query with status 419", func() bool {
 				queries := w.platform.Requests(searchtokentest.KindSearch)
 				return len(queries) > 0 && queries[0].Status == 419
 			})

@@ -11,8 +11,8 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// hostile would set window.pwned wherever a browser, or html/template, took it for
-// more than text.
+// hostile has texts that set window.pwned, or confuse a parser, if a browser or
+// html/template interprets them as more than text.
 var hostile = []string{
 	`</script><script>window.pwned = 1</script>`,
 	`"+(window.pwned=1)+"'+(window.pwned=1)+'`,
@@ -30,8 +30,9 @@ var hostileApps = []app{
 	{frontEnd: searchtoken.IPXBuilder, options: []string{"interface"}},
 }
 
-// TestHostileSearchHub: a hub may be any text. It reaches the platform as it is.
-func TestHostileSearchHub(t *testing.T) {
+// TestHostileSearchHubReachesThePlatformUnchanged: a search hub may be any
+// text.
+func TestHostileSearchHubReachesThePlatformUnchanged(t *testing.T) {
 	t.Parallel()
 	for _, a := range hostileApps {
 		for i, hub := range hostile {
@@ -43,10 +44,11 @@ func TestHostileSearchHub(t *testing.T) {
 				b := openTab(t, w.url)
 				b.open("/")
 				if a.frontEnd == searchtoken.Headless {
-					b.do(chromedp.Evaluate[chromedp.Void](`coveoEngine.then((engine) => engine.executeFirstSearch())`, chromedp.EvalAwaitPromise))
+					const search = `coveoEngine.then((engine) => engine.executeFirstSearch())`
+					b.do(chromedp.Evaluate[chromedp.Void](search, chromedp.EvalAwaitPromise))
 				}
 				var q searchtokentest.Request
-				w.await(t, "the query", func() bool {
+				w.await(t, "a response to the query", func() bool {
 					queries := w.platform.Requests(searchtokentest.KindSearch)
 					if len(queries) > 0 {
 						q = queries[0]
@@ -54,17 +56,17 @@ func TestHostileSearchHub(t *testing.T) {
 					return q.Status != 0
 				})
 				if diff := cmp.Diff([]string{hub, hub}, []string{q.SearchHub, q.Claims.SearchHub}); diff != "" {
-					t.Errorf("hubs of the query and the token (-want +got):\n%s", diff)
+					t.Errorf("search hubs of the query and the token (-want +got):\n%s", diff)
 				}
-				b.harmless(t)
+				b.checkHarmless(t)
 			})
 		}
 	}
 }
 
-// TestHostilePage: what New or the helpers would refuse is harmless in a Page that
-// a handler has made itself.
-func TestHostilePage(t *testing.T) {
+// TestHostilePageIsHarmless: a handler may modify a Page, and put texts into it
+// that New refuses.
+func TestHostilePageIsHarmless(t *testing.T) {
 	t.Parallel()
 	for _, a := range hostileApps {
 		for i, text := range hostile {
@@ -72,8 +74,8 @@ func TestHostilePage(t *testing.T) {
 				t.Parallel()
 				a := a
 				a.page = func(p *searchtoken.Page) {
-					p.OrganizationID, p.Environment, p.SearchHub, p.RenewURL = text, searchtoken.Environment(text), text, text
-					p.Token.Value = text
+					p.OrganizationID, p.SearchHub, p.RenewURL, p.Token.Value = text, text, text, text
+					p.Environment = searchtoken.Environment(text)
 				}
 				if a.frontEnd == searchtoken.JSUI || a.frontEnd == searchtoken.Atomic {
 					a.options = []string{"root", text}
@@ -81,41 +83,45 @@ func TestHostilePage(t *testing.T) {
 				w := newApp(t, a)
 				b := openTab(t, w.url)
 				b.open("/")
-				b.harmless(t)
+				b.checkHarmless(t)
 			})
 		}
 	}
 }
 
-// TestHostileValues are refused before there is a page.
-func TestHostileValues(t *testing.T) {
+// TestHostileValuesAreRefused by New and by the template helpers.
+func TestHostileValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	for i, text := range hostile {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			if _, err := searchtoken.New(searchtoken.Config{OrganizationID: text}); err == nil || !strings.Contains(err.Error(), "OrganizationID") {
-				t.Errorf("an organization: the error is %v", err)
+			_, err := searchtoken.New(searchtoken.Config{OrganizationID: text})
+			if err == nil || !strings.Contains(err.Error(), "OrganizationID") {
+				t.Errorf("New: got error %v, want one about OrganizationID", err)
 			}
 			page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
-			for name, args := range map[string][]string{"coveoJSUI": {"culture", text}, "coveoIPX": {text}, "coveoIPXBuilder": {text}} {
+			for name, args := range map[string][]string{
+				"coveoJSUI": {"culture", text}, "coveoIPX": {text}, "coveoIPXBuilder": {text},
+			} {
 				var b strings.Builder
-				if err := parseSnippet(name, len(args)).Execute(&b, map[string]any{"Page": page, "Options": args}); err == nil || b.Len() > 0 {
-					t.Errorf("%s: the error is %v, and the output %q", name, err, b.String())
+				err := parseSnippet(name, len(args)).Execute(&b, map[string]any{"Page": page, "Options": args})
+				if err == nil || b.Len() > 0 {
+					t.Errorf("%s: got error %v and output %q, want an error only", name, err, b.String())
 				}
 			}
 		})
 	}
 }
 
-// harmless reports what has been executed or blocked.
-func (b *tab) harmless(t *testing.T) {
+// checkHarmless reports an error if a hostile text was executed or blocked.
+func (b *tab) checkHarmless(t *testing.T) {
 	t.Helper()
 	if eval[bool](b, "'pwned' in window") {
-		t.Error("it was executed")
+		t.Error("the hostile text was executed")
 	}
-	if got := b.said("error: violation: script-src"); got != nil {
-		t.Errorf("it was blocked only: %q", got)
+	if got := b.messages("error: violation: script-src"); got != nil {
+		t.Errorf("the hostile text became a script, which only the policy blocked: %q", got)
 	}
 	if n := eval[int](b, `document.querySelectorAll('script:not([nonce], [src], [type="text/html"])').length`); n != 0 {
-		t.Errorf("%d scripts of its own", n)
+		t.Errorf("got %d scripts that are not the page's, want 0", n)
 	}
 }

@@ -1,5 +1,6 @@
-// Runs before the scripts of every document: tells violations of its policy, and
-// finds what a visitor sees, in shadow trees too.
+// Runs before the scripts of every document. It writes violations of the
+// Content-Security-Policy to the console, and defines window.e2e, which finds
+// what a visitor sees, also in shadow trees.
 (function () {
   document.addEventListener('securitypolicyviolation', function (event) {
     console.error('violation: ' + event.effectiveDirective + ' ' + event.blockedURI);
@@ -12,7 +13,9 @@
       if (!entry.hadRecentInput) {
         shift += entry.value;
         for (const {node, previousRect, currentRect} of entry.sources) {
-          shifted.push(`${node ? node.nodeName : '?'} from ${previousRect.y} to ${currentRect.y} at ${Math.round(entry.startTime)} ms`);
+          const name = node ? node.nodeName : '?';
+          const time = Math.round(entry.startTime);
+          shifted.push(`${name} from ${previousRect.y} to ${currentRect.y} at ${time} ms`);
         }
       }
     }
@@ -28,29 +31,39 @@
     return found;
   }
 
-  // The text of an element, with that of the shadow trees in it.
+  // Returns the text of a node, including the shadow trees in it.
   function text(node) {
     if (node.nodeType === Node.TEXT_NODE) {
       return node.data;
     }
-    const inner = node.shadowRoot || (node.localName === 'slot' && node.assignedNodes().length ? {childNodes: node.assignedNodes()} : node);
-    return Array.from(inner.childNodes, text).join('');
+    let children = (node.shadowRoot || node).childNodes;
+    if (node.localName === 'slot' && node.assignedNodes().length) {
+      children = node.assignedNodes();
+    }
+    return Array.from(children, text).join('');
   }
 
-  // What an element is in, as the page shows it.
+  // Returns the parent of an element in the flattened tree, as the page shows
+  // it.
   function outer(element) {
     return element.assignedSlot || element.parentElement || element.getRootNode().host;
   }
 
+  // Reports whether an element is visible and has a text of its own.
   function hasText(element) {
     let box = element;
     while (getComputedStyle(box).display === 'contents') {
       box = outer(box);
     }
-    return box.checkVisibility({opacityProperty: true, visibilityProperty: true}) && box.getBoundingClientRect().width > 1 &&
-      [element, element.shadowRoot].some((root) => root && Array.from(root.childNodes).some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()));
+    const visible = box.checkVisibility({opacityProperty: true, visibilityProperty: true});
+    if (!visible || box.getBoundingClientRect().width <= 1) {
+      return false;
+    }
+    const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+    return [element, element.shadowRoot].some((root) => root && Array.from(root.childNodes).some(isText));
   }
 
+  // Returns the red, green, blue and alpha of a CSS color, from 0 to 255.
   function rgba(value) {
     const canvas = rgba.context || (rgba.context = document.createElement('canvas').getContext('2d'));
     canvas.clearRect(0, 0, 1, 1);
@@ -63,7 +76,7 @@
     return rgba(getComputedStyle(element).color);
   }
 
-  // The first ground that is not transparent, of the element or of what it is in.
+  // Returns the first opaque background of the element or of an outer one.
   function background(element) {
     for (let e = element; e; e = outer(e)) {
       const found = rgba(getComputedStyle(e).backgroundColor);
@@ -74,7 +87,7 @@
     return rgba('white');
   }
 
-  // As WCAG 2 defines it.
+  // Returns the relative luminance of a color, as WCAG 2 defines it.
   function luminance([r, g, b]) {
     const [x, y, z] = [r, g, b].map(function (value) {
       const c = value / 255;
@@ -84,30 +97,30 @@
   }
 
   window.e2e = {
-    // The first element that matches, wherever it is.
+    // Returns the first element that matches, also in shadow trees.
     find(selector) {
       return find(selector, document)[0];
     },
-    // The links to documents that are on the page.
+    // Returns the visible links to documents.
     results() {
       return find('a[href]', document).filter(function (link) {
         return /^(intranet|help|reports)\.example\.com$/.test(link.hostname) && link.getClientRects().length > 0;
       });
     },
-    // Their titles, in the order of the alphabet.
+    // Returns their titles without duplicates, sorted.
     titles() {
       return Array.from(new Set(this.results().map((link) => text(link).trim()))).filter(Boolean).sort();
     },
-    // What is to be read, element by element.
+    // Returns the visible texts, one for each element.
     texts() {
       return find('*', document.body).filter(hasText).map((element) => text(element).trim());
     },
-    // What tells the visitor that a search failed.
+    // Returns the message that a search failed, or ''.
     problem() {
       return find('.CoveoErrorReport, atomic-query-error, .status, #status', document).map(text)
         .filter((words) => /error|wrong|not available|again/i.test(words)).join(' ').trim();
     },
-    // What has the focus, in shadow trees too.
+    // Returns the element with the focus, also in shadow trees.
     focused() {
       let element = document.activeElement;
       while (element.shadowRoot && element.shadowRoot.activeElement) {
@@ -115,16 +128,18 @@
       }
       return element;
     },
-    // The least contrast of all texts that are on the page.
+    // Returns the lowest contrast of all visible texts.
     contrast() {
       return Math.min(...find('*', document.body).filter(hasText).map(function (element) {
         const [a, b] = [luminance(color(element)), luminance(background(element))];
         return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
       }));
     },
+    // Returns the sum of all layout shifts so far.
     layoutShift() {
       return shift;
     },
+    // Returns what shifted, as text.
     shifted() {
       return shifted.join('; ');
     }

@@ -12,15 +12,16 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// TestRenewal lets the token expire while the page is open. The query is repeated
-// with another token, and the visitor sees nothing but the results, however many
-// requests are refused at once or one after the other.
-func TestRenewal(t *testing.T) {
+// TestRenewalIsInvisible rejects the token while the page is open. The front
+// end renews it once and repeats the query, and the visitor sees only the
+// results. The platform refuses one request after the other, or several at
+// once.
+func TestRenewalIsInvisible(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[:3] {
 		for name, atOnce := range map[string]bool{"one by one": false, "at once": true} {
 			if atOnce && f.name == searchtoken.Headless {
-				continue // its page asks for one thing at a time
+				continue // the site's Headless page makes one request at a time
 			}
 			t.Run(string(f.name)+", "+name, func(t *testing.T) {
 				t.Parallel()
@@ -36,10 +37,11 @@ func TestRenewal(t *testing.T) {
 					b.search("office")
 				}
 				if f.name == searchtoken.Atomic && atOnce {
-					// Atomic 3.41 takes five refusals at once for a loop, and may fail
-					// the query with it. It renews ahead of an expiry: only a token
-					// that is void earlier comes to this.
-					w.await(t, "a token", func() bool { return w.platform.Count(searchtokentest.KindToken) > 0 })
+					// Atomic 3.41 mistakes five refusals at once for a loop,
+					// and may fail the query. This can only happen if a token
+					// is rejected early: Atomic renews a token before it
+					// expires.
+					w.await(t, "a token call", func() bool { return w.platform.Count(searchtokentest.KindToken) > 0 })
 					b.search("office")
 				}
 				waitFor(b, titles(alice, "office"), "e2e.titles()")
@@ -51,18 +53,18 @@ func TestRenewal(t *testing.T) {
 					}
 				}
 				if refused < 1 || atOnce && refused < 3 {
-					t.Errorf("%d requests were refused", refused)
+					t.Errorf("got %d refused requests, want at least 1, or 3 at once", refused)
 				}
 				if got := w.renewals.Load(); got != 1 {
-					t.Errorf("%d requests to the renewal route, want 1", got)
+					t.Errorf("got %d requests to the renewal route, want 1", got)
 				}
 				if got := w.platform.Count(searchtokentest.KindToken); got != 1 {
-					t.Errorf("%d tokens, want 1", got)
+					t.Errorf("got %d tokens, want 1", got)
 				}
 				if problem := eval[string](b, "e2e.problem()"); problem != "" {
-					t.Errorf("the visitor sees: %s", problem)
+					t.Errorf("the visitor sees the error %q, want none", problem)
 				}
-				w.await(t, "an event with the other token", func() bool {
+				w.await(t, "an analytics event with the renewed token", func() bool {
 					events := w.platform.Requests(searchtokentest.KindAnalytics)
 					return len(events) > 0 && events[len(events)-1].Status == 200
 				})
@@ -71,14 +73,15 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// renewAfterRefusals holds renewals back until the platform has answered whatever
-// the page has asked, its search included, with the token that is void.
+// renewAfterRefusals delays renewals until the platform has responded to all
+// queries and suggestions with the rejected token, at least one query among
+// them.
 func (w *world) renewAfterRefusals(site http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		for r.URL.Path == "/coveo/token" && r.Context().Err() == nil {
-			open := func(r searchtokentest.Request) bool { return r.Status == 0 }
+			inProgress := func(r searchtokentest.Request) bool { return r.Status == 0 }
 			queries := w.platform.Requests(searchtokentest.KindSuggest, searchtokentest.KindSearch)
-			if w.platform.Count(searchtokentest.KindSearch) > 0 && !slices.ContainsFunc(queries, open) {
+			if w.platform.Count(searchtokentest.KindSearch) > 0 && !slices.ContainsFunc(queries, inProgress) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -87,9 +90,9 @@ func (w *world) renewAfterRefusals(site http.Handler) http.Handler {
 	})
 }
 
-// TestLateRefusals has suggestions refused long after the search was renewed. JSUI
-// asks for them again with the token that it has by then.
-func TestLateRefusals(t *testing.T) {
+// TestLateRefusalsNeedNoSecondRenewal delays the refusal of suggestions until
+// the token has been renewed. JSUI repeats them with the renewed token.
+func TestLateRefusalsNeedNoSecondRenewal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.visit(t, "/jsui")
@@ -99,42 +102,48 @@ func TestLateRefusals(t *testing.T) {
 	b.searchByKeys("office")
 	waitFor(b, titles(alice, "office"), "e2e.titles()")
 	w.platform.ClearFaults()
-	w.await(t, "the suggestions", func() bool {
+	w.await(t, "suggestions with status 419 and 200", func() bool {
 		suggestions := w.platform.Requests(searchtokentest.KindSuggest)
 		refused := func(r searchtokentest.Request) bool { return r.Status == 419 }
-		given := func(r searchtokentest.Request) bool { return r.Status == 200 }
-		return slices.ContainsFunc(suggestions, refused) && slices.ContainsFunc(suggestions, given)
+		served := func(r searchtokentest.Request) bool { return r.Status == 200 }
+		return slices.ContainsFunc(suggestions, refused) && slices.ContainsFunc(suggestions, served)
 	})
 	if got := w.renewals.Load(); got != 1 {
-		t.Errorf("%d requests to the renewal route, want 1", got)
+		t.Errorf("got %d requests to the renewal route, want 1", got)
 	}
 }
 
-// TestParallelRenewals calls what the libraries call.
-func TestParallelRenewals(t *testing.T) {
+// TestParallelRenewalsShareOneRequest calls the function that the libraries
+// call.
+func TestParallelRenewalsShareOneRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.visit(t, "/headless")
 	w.platform.RejectAll()
-	const renewals = `Promise.all(Array.from({length: 20}, () => coveoEngineConfiguration.renewAccessToken())).then((tokens) => new Set(tokens).size)`
+	const renewals = `Promise.all(Array.from({length: 20}, () => coveoEngineConfiguration.renewAccessToken()))
+		.then((tokens) => new Set(tokens).size)`
 	if got := eval[int](b, renewals); got != 1 {
-		t.Errorf("%d tokens, want 1", got)
+		t.Errorf("got %d tokens, want 1", got)
 	}
 	if got := w.renewals.Load(); got != 1 {
-		t.Errorf("%d requests to the renewal route, want 1", got)
+		t.Errorf("got %d requests to the renewal route, want 1", got)
 	}
 }
 
-// TestRenewalFails searches for half a minute with a token that the platform
-// refuses, and gets no better one. The libraries by themselves would go on with
-// hundreds of requests.
-func TestRenewalFails(t *testing.T) {
+// TestFailedRenewalsAreLimited searches for half a minute with a rejected token
+// that cannot be renewed. Without limits, the libraries would make hundreds of
+// requests.
+func TestFailedRenewalsAreLimited(t *testing.T) {
 	t.Parallel()
 	const (
 		duration    = 30 * time.Second
 		maxRenewals = 8
 		maxQueries  = 40
-		maxRequests = 160 // of the platform: suggestions, events, tokens and preflights, too
+		maxRequests = 160 // requests to the platform: queries, suggestions, events, token calls and preflights
+
+		prefix      = "error: searchtoken: the search token "
+		notRenewed  = "was not renewed at /coveo/token "
+		rejectedToo = "that was renewed at /coveo/token seems to be rejected as well"
 	)
 	nobody, err := searchtoken.New(searchtoken.Config{
 		OrganizationID: "acme",
@@ -149,28 +158,28 @@ func TestRenewalFails(t *testing.T) {
 	failures := []struct {
 		name  string
 		begin func(*world)
-		says  string // on the console, after "searchtoken: the search token "
+		says  string // message on the console, after prefix
 	}{
-		{"the session has ended", func(w *world) { w.renew = nobody.RenewHandler() }, "was not renewed at /coveo/token Error: HTTP status 401"},
+		{"the session has ended", func(w *world) { w.renew = nobody.RenewHandler() }, notRenewed + "Error: HTTP status 401"},
 		{"Coveo is down", func(w *world) {
-			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Status: http.StatusServiceUnavailable})
-		}, "was not renewed at /coveo/token Error: HTTP status 503"},
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Status: 503})
+		}, notRenewed + "Error: HTTP status 503"},
 		{"the route hangs", func(w *world) {
 			w.renew = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-		}, "was not renewed at /coveo/token TimeoutError"},
-		{"tokens are void", func(w *world) { w.platform.RejectNew() }, "that was renewed at /coveo/token seems to be rejected as well"},
+		}, notRenewed + "TimeoutError"},
+		{"new tokens are rejected", func(w *world) { w.platform.RejectNew() }, rejectedToo},
 		{"the session has ended, and queries are slow", func(w *world) {
 			w.renew = nobody.RenewHandler()
 			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSearch, Delay: 600 * time.Millisecond})
-		}, "was not renewed at /coveo/token Error: HTTP status 401"},
-		{"tokens are void, and queries are slow", func(w *world) {
+		}, notRenewed + "Error: HTTP status 401"},
+		{"new tokens are rejected, and queries are slow", func(w *world) {
 			w.platform.RejectNew()
 			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSearch, Delay: 600 * time.Millisecond})
-		}, "that was renewed at /coveo/token seems to be rejected as well"},
-		{"tokens are void and slow", func(w *world) {
+		}, rejectedToo},
+		{"new tokens are rejected and slow", func(w *world) {
 			w.platform.RejectNew()
 			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 700 * time.Millisecond})
-		}, "that was renewed at /coveo/token seems to be rejected as well"},
+		}, rejectedToo},
 	}
 	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
 		for _, failure := range failures {
@@ -187,15 +196,15 @@ func TestRenewalFails(t *testing.T) {
 					b.do(chromedp.Sleep(duration / 3))
 				}
 				b.screenshot(strings.ReplaceAll(failure.name, " ", "-") + " " + path[1:])
-				renewals, queries, requests := w.renewals.Load(), w.platform.Count(searchtokentest.KindSearch), w.platform.Count()
-				t.Logf("%d requests to the renewal route, %d queries, %d requests of the platform", renewals, queries, requests)
+				renewals := w.renewals.Load()
+				queries, requests := w.platform.Count(searchtokentest.KindSearch), w.platform.Count()
+				t.Logf("%d requests to the renewal route, %d queries, %d requests to the platform", renewals, queries, requests)
 				if renewals < 1 || renewals > maxRenewals || queries > maxQueries || requests > maxRequests {
-					t.Errorf("%d requests to the renewal route, %d queries and %d requests of the platform in %v, want 1 to %d, at most %d and at most %d",
-						renewals, queries, requests, duration, maxRenewals, maxQueries, maxRequests)
+					t.Errorf("in %v, want 1 to %d renewals, at most %d queries and at most %d requests to the platform",
+						duration, maxRenewals, maxQueries, maxRequests)
 				}
-				const prefix = "error: searchtoken: the search token "
-				if said := b.said(prefix + failure.says); len(said) == 0 {
-					t.Errorf("the console says %q, want %q", b.said(prefix), failure.says)
+				if len(b.messages(prefix+failure.says)) == 0 {
+					t.Errorf("got the console messages %q, want %q", b.messages(prefix), failure.says)
 				}
 			})
 		}

@@ -13,11 +13,11 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// TestSearch has two visitors on the site at once. Each sees title and excerpt of
-// the documents that are for them, found with a token of their own, and nobody else's.
-func TestSearch(t *testing.T) {
+// TestVisitorsFindTheirOwnDocuments has two visitors on the site at once. Each
+// finds the documents that they may see, and no others, with their own token.
+func TestVisitorsFindTheirOwnDocuments(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f frontEnd) {
+	forEachFrontEnd(t, func(t *testing.T, f frontEnd) {
 		w := newWorld(t, f.configure)
 		visitors := map[string]*tab{alice: openTab(t, w.url), bob: openTab(t, w.url)}
 		pages := make(map[string]*tab)
@@ -38,7 +38,7 @@ func TestSearch(t *testing.T) {
 		}
 		visitors[alice].screenshot(string(f.name))
 
-		// The stand-in tells from its signature whose a token is.
+		// The platform has verified the signatures of these tokens.
 		got := make(map[string]int)
 		for _, r := range w.platform.Requests(searchtokentest.KindSearch) {
 			got[r.Host+" "+w.bearer(r)]++
@@ -51,7 +51,7 @@ func TestSearch(t *testing.T) {
 	})
 }
 
-// bearer is the user of the token in the Authorization header.
+// bearer returns the user of the token in the Authorization header.
 func (w *world) bearer(r searchtokentest.Request) string {
 	if r.Claims == nil || !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
 		return "nobody"
@@ -59,17 +59,18 @@ func (w *world) bearer(r searchtokentest.Request) string {
 	return r.Claims.UserIDs[0].Name
 }
 
-// TestAnalytics looks at the events of one search.
-func TestAnalytics(t *testing.T) {
+// TestAnalyticsEventsHaveTheVisitorsToken checks the events of a search and a
+// click.
+func TestAnalyticsEventsHaveTheVisitorsToken(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f frontEnd) {
+	forEachFrontEnd(t, func(t *testing.T, f frontEnd) {
 		w := newWorld(t, f.configure)
 		b := openTab(t, w.url)
 		b.logIn(alice)
 		page := f.open(b)
 		waitFor(page, titles(alice, ""), "e2e.titles()")
 		page.do(clickFirstResult)
-		w.await(t, "a search and a click", func() bool {
+		w.await(t, "analytics events of a search and a click", func() bool {
 			paths := ""
 			for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
 				paths += r.Path + " "
@@ -79,22 +80,22 @@ func TestAnalytics(t *testing.T) {
 		host := strings.Replace(f.analyticsHost, "acme", w.organization, 1)
 		for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
 			if r.Host != host {
-				t.Errorf("%s %s goes to %s, want %s", r.Method, r.Path, r.Host, host)
+				t.Errorf("%s %s: got host %s, want %s", r.Method, r.Path, r.Host, host)
 			}
 			if r.Claims == nil || r.Claims.UserIDs[0].Name != alice {
-				t.Errorf("%s %s has no token of alice's", r.Method, r.Path)
+				t.Errorf("%s %s: got claims %+v, want those of alice", r.Method, r.Path, r.Claims)
 			}
 			if r.Status != 200 {
-				t.Errorf("%s %s: status %d", r.Method, r.Path, r.Status)
+				t.Errorf("%s %s: got status %d, want 200", r.Method, r.Path, r.Status)
 			}
 		}
 	})
 }
 
-// TestAnalyticsRenewal refuses an event as Usage Analytics does. JSUI renews its
-// token for it, and sends it again; Headless and Atomic renew for queries only. The
-// visitor sees nothing of it.
-func TestAnalyticsRenewal(t *testing.T) {
+// TestRefusedEventIsInvisible refuses an event as Usage Analytics does. JSUI
+// renews its token and sends the event again; Headless and Atomic renew for
+// queries only. The visitor does not notice.
+func TestRefusedEventIsInvisible(t *testing.T) {
 	t.Parallel()
 	for _, f := range frontEnds[:3] {
 		t.Run(string(f.name), func(t *testing.T) {
@@ -125,20 +126,20 @@ func TestAnalyticsRenewal(t *testing.T) {
 				return len(list) > len(want) && list[len(list)-1] == 200
 			})
 			if problem := eval[string](b, "e2e.problem()"); problem != "" {
-				t.Errorf("the visitor sees: %s", problem)
+				t.Errorf("the visitor sees the error %q, want none", problem)
 			}
 			if got := w.renewals.Load(); got != renewals {
-				t.Errorf("%d requests to the renewal route, want %d", got, renewals)
+				t.Errorf("got %d requests to the renewal route, want %d", got, renewals)
 			}
 		})
 	}
 }
 
-// TestHIPAA looks at all hosts that a page asks, before and after its token is
-// renewed.
-func TestHIPAA(t *testing.T) {
+// TestHIPAAPageUsesHIPAAHostsOnly checks the hosts of all requests to the
+// platform, before and after the token is renewed.
+func TestHIPAAPageUsesHIPAAHostsOnly(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f frontEnd) {
+	forEachFrontEnd(t, func(t *testing.T, f frontEnd) {
 		w := newWorld(t, func(cfg *site.Config) {
 			f.configure(cfg)
 			cfg.Coveo.Environment = searchtoken.EnvHIPAA
@@ -147,20 +148,22 @@ func TestHIPAA(t *testing.T) {
 		b.logIn(alice)
 		page := f.open(b)
 		waitFor(page, titles(alice, ""), "e2e.titles()")
-		if f.experience == "" {
+		if f.openButton == "" {
 			w.platform.RejectAll()
 			b.search("office")
 			waitFor(b, titles(alice, "office"), "e2e.titles()")
 		}
-		if got := b.said("error: violation: "); got != nil {
-			t.Errorf("violations: %q", got)
+		if got := b.messages("error: violation: "); got != nil {
+			t.Errorf("got violations %q, want none", got)
 		}
 		hosts := make(map[string]bool)
 		for _, r := range w.platform.Requests() {
 			hosts[strings.Replace(r.Host, w.organization, "acme", 1)] = true
 		}
-		hipaa := strings.NewReplacer("acme.org.", "acme.orghipaa.", "acme.analytics.org.", "acme.analytics.orghipaa.", ".cloud.", "hipaa.cloud.")
-		want := map[string]bool{"acme.orghipaa.coveo.com": true} // which issues tokens
+		hipaa := strings.NewReplacer(
+			"acme.org.", "acme.orghipaa.", "acme.analytics.org.", "acme.analytics.orghipaa.", ".cloud.", "hipaa.cloud.",
+		)
+		want := map[string]bool{"acme.orghipaa.coveo.com": true} // issues tokens
 		for _, host := range []string{f.searchHost, f.analyticsHost} {
 			want[hipaa.Replace(host)] = true
 		}

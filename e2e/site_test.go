@@ -22,24 +22,25 @@ const (
 	bob   = "bob@example.com"
 )
 
-var organizations atomic.Int64 // how many there have been
+var organizations atomic.Int64 // number of organizations so far
 
-// world is a site and the platform of its organization, both on the internet of
-// the tests.
+// world is a site and the platform of its organization. Both are reachable
+// through internet.
 type world struct {
 	organization string
 	platform     *searchtokentest.Platform
 	url          string // of the site
-	logsIn       bool   // visitors log in
+	hasLogin     bool   // visitors log in; without a login, every visitor is alice
 
-	mu       sync.Mutex
-	wrap     func(http.Handler) http.Handler // changes the site
-	renew    http.Handler                    // answers in the place of its RenewHandler
-	renewals atomic.Int64
+	mu    sync.Mutex                      // guards wrap and renew
+	wrap  func(http.Handler) http.Handler // if not nil, wraps the site
+	renew http.Handler                    // if not nil, replaces the RenewHandler
+
+	renewals atomic.Int64 // number of requests to the renewal route
 }
 
-// newOrganization is a world without a site. Each has another organization, for
-// tests that run side by side.
+// newOrganization returns a world without a site. Each has a different
+// organization, so that tests can run in parallel.
 func newOrganization() *world {
 	organization := fmt.Sprintf("acme%d", organizations.Add(1))
 	return &world{
@@ -49,12 +50,12 @@ func newOrganization() *world {
 	}
 }
 
-// newWorld starts the example's site as its operators would, with no address but
-// the organization's.
+// newWorld starts the example's site as in production: it derives all addresses
+// from the organization.
 func newWorld(t *testing.T, change func(*site.Config)) *world {
 	t.Helper()
 	w := newOrganization()
-	w.logsIn = true
+	w.hasLogin = true
 	cfg := site.Config{
 		Coveo: searchtoken.Config{
 			OrganizationID: w.organization,
@@ -83,8 +84,8 @@ func newWorld(t *testing.T, change func(*site.Config)) *world {
 	return w
 }
 
-// serve puts the site on the internet of the tests. It counts renewals, and lets
-// a test change what the site does.
+// serve makes the site reachable through internet. It counts renewals, and
+// applies wrap and renew.
 func (w *world) serve(site http.Handler) {
 	internet.add(strings.TrimPrefix(w.url, "https://"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := site
@@ -103,15 +104,15 @@ func (w *world) serve(site http.Handler) {
 	}), w.organization, w.platform)
 }
 
-// logIn logs alice in, where the site has users.
+// logIn logs alice in if the site has a login.
 func (w *world) logIn(b *tab) {
 	b.t.Helper()
-	if w.logsIn {
+	if w.hasLogin {
 		b.logIn(alice)
 	}
 }
 
-// visit opens a page for alice, who sees all that is hers.
+// visit logs alice in, opens a page and waits for all of her documents.
 func (w *world) visit(t *testing.T, path string) *tab {
 	t.Helper()
 	b := openTab(t, w.url)
@@ -121,24 +122,26 @@ func (w *world) visit(t *testing.T, path string) *tab {
 	return b
 }
 
-// change changes w while requests may come.
+// change runs a function that reads or changes wrap and renew, with mu locked.
 func (w *world) change(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change()
 }
 
-// await waits for what has no sign on the page.
+// await waits until done returns true, for conditions that do not show on the
+// page. what names the condition in the failure.
 func (w *world) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; the platform has seen:\n%v", what, w.platform.Requests())
+			t.Fatalf("waited %v for %s; requests to the platform:\n%v", patience, what, w.platform.Requests())
 		}
 	}
 }
 
-// excerpts are those of the documents that a user may see; of all, for nobody.
+// excerpts returns the excerpts of the documents that the user may see, or of
+// all documents if user is empty.
 func excerpts(user string) []string {
 	list := []string{}
 	for _, d := range searchtokentest.DefaultDocuments() {
@@ -153,7 +156,8 @@ func maySee(user string, d searchtokentest.Document) bool {
 	return len(d.Allowed) == 0 || slices.Contains(d.Allowed, user)
 }
 
-// titles are those of the documents that a user may see, and that have the word.
+// titles returns the sorted titles of the documents that the user may see and
+// that contain the word.
 func titles(user, word string) []string {
 	list := []string{}
 	for _, d := range searchtokentest.DefaultDocuments() {
@@ -165,7 +169,7 @@ func titles(user, word string) []string {
 	return list
 }
 
-// headerWriter changes the header before it is sent.
+// headerWriter changes the response header before it is sent.
 type headerWriter struct {
 	http.ResponseWriter
 	change func(http.Header)

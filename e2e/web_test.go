@@ -22,20 +22,20 @@ import (
 	"time"
 )
 
-// web is all of the internet that the browser and the sites know: Coveo's hosts
-// and those of the sites, on one port of loopback.
+// web is the internet as the browser and the sites see it: one server on
+// loopback for Coveo's hosts and those of the sites.
 type web struct {
 	server *httptest.Server
-	pin    string       // SHA-256 of the server's public key, as Chromium takes it
-	client *http.Client // finds every host here
+	pin    string       // SHA-256 of the server's public key, in the format of Chromium's flag
+	client *http.Client // connects to the server, for every host
 	cdn    http.Handler
 
-	mu        sync.Mutex
+	mu        sync.Mutex              // guards the fields below
 	sites     map[string]http.Handler // by host
 	platforms map[string]http.Handler // by organization
 }
 
-// newWeb starts it; the caller must close its server.
+// newWeb starts the server. The caller must close it.
 func newWeb() (*web, error) {
 	w := &web{cdn: newCDN(), sites: make(map[string]http.Handler), platforms: make(map[string]http.Handler)}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -68,7 +68,7 @@ func newWeb() (*web, error) {
 	w.server = httptest.NewUnstartedServer(w)
 	w.server.EnableHTTP2 = true
 	w.server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser's connections end as they like
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser may end connections at any time
 	w.server.StartTLS()
 
 	roots := x509.NewCertPool()
@@ -94,13 +94,13 @@ func (w *web) add(host string, site http.Handler, organization string, platform 
 	w.platforms[organization] = platform
 }
 
-// ServeHTTP finds who answers a request, by its host.
+// ServeHTTP passes a request to the handler of its host.
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if h := w.handler(r); h != nil {
 		h.ServeHTTP(rw, r)
 		return
 	}
-	http.Error(rw, "There is no such host.", http.StatusMisdirectedRequest)
+	http.Error(rw, "The tests have no host "+r.Host+".", http.StatusMisdirectedRequest)
 }
 
 func (w *web) handler(r *http.Request) http.Handler {
@@ -120,9 +120,11 @@ func (w *web) handler(r *http.Request) http.Handler {
 		case "static", "staticdev":
 			return w.cdn
 		case "platform", "search", "analytics", "platformhipaa", "searchhipaa", "analyticshipaa":
-			// These are all organizations' hosts.
+			// All organizations share these hosts. The URL contains the
+			// organization.
+			isSeparator := func(c rune) bool { return strings.ContainsRune("/?&=", c) }
 			for organization, platform := range w.platforms {
-				for part := range strings.FieldsFuncSeq(r.URL.RequestURI(), func(c rune) bool { return strings.ContainsRune("/?&=", c) }) {
+				for part := range strings.FieldsFuncSeq(r.URL.RequestURI(), isSeparator) {
 					if part == organization {
 						return platform
 					}
@@ -133,8 +135,8 @@ func (w *web) handler(r *http.Request) http.Handler {
 	return nil
 }
 
-// newCDN serves what npm has installed, and bundle.mjs made of it, under the
-// paths of Coveo's CDN.
+// newCDN returns a handler for the paths of Coveo's CDN. It serves JSUI as npm
+// has installed it, and the files that bundle.mjs has built.
 func newCDN() http.Handler {
 	mux := http.NewServeMux()
 	jsui := http.FileServer(http.Dir("node_modules/coveo-search-ui/bin"))
@@ -149,7 +151,9 @@ func newCDN() http.Handler {
 	})
 }
 
-// hostRules is what makes Chromium find all hosts at w, and no others.
+// hostRules returns Chromium's flag that maps all hosts to w's server, and
+// blocks every other address.
 func (w *web) hostRules() string {
-	return fmt.Sprintf("MAP *.coveo.com %[1]s, MAP *.example.com %[1]s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", w.server.Listener.Addr())
+	const rules = "MAP *.coveo.com %[1]s, MAP *.example.com %[1]s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+	return fmt.Sprintf(rules, w.server.Listener.Addr())
 }

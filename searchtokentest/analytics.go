@@ -7,29 +7,34 @@ import (
 	"strings"
 )
 
-// analyticsEvent returns the last part of the path of a call of Usage Analytics (/rest/ua/…, /rest/v15/analytics/…) or
-// of the Event Protocol (/rest/organizations/{id}/events/v1).
+// analyticsAPI serves Usage Analytics and the Event Protocol.
+type analyticsAPI struct{ tokens *issuer }
+
+// analyticsEvent returns the last segment of a path of Usage Analytics
+// (/rest/ua/…, /rest/v15/analytics/…), or "events" for the Event Protocol
+// (/rest/organizations/{id}/events/v1). ok is false for other paths.
 func analyticsEvent(urlPath string) (event string, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(urlPath, "/"), "/")
-	if len(parts) < 3 || parts[0] != "rest" {
+	segments := strings.Split(strings.TrimPrefix(urlPath, "/"), "/")
+	if len(segments) < 3 || segments[0] != "rest" {
 		return "", false
 	}
 	switch {
-	case parts[1] == "ua", slices.Contains(parts[1:3], "analytics"):
+	case segments[1] == "ua", slices.Contains(segments[1:3], "analytics"):
 		return path.Base(urlPath), true
-	case len(parts) >= 5 && parts[1] == "organizations" && parts[3] == "events":
+	case len(segments) >= 5 && segments[1] == "organizations" && segments[3] == "events":
 		return "events", true
 	}
 	return "", false
 }
 
-// serveAnalytics takes an event. A token that is missing, foreign, expired or rejected is a 400 here, not a 419.
-func (p *Platform) serveAnalytics(w http.ResponseWriter, c *call, event string) {
+// serve accepts an event. Unlike the query API, it responds with 400 to every
+// token that is missing, foreign, expired or rejected.
+func (a *analyticsAPI) serve(w http.ResponseWriter, c *call, event string) {
 	if event == "status" {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 		return
 	}
-	if _, err := p.tokens.verify(tokenOf(c.Request), p.now()); err != nil {
+	if _, err := a.tokens.verify(tokenOf(c.Request)); err != nil {
 		writeJSON(w, http.StatusBadRequest, struct {
 			Message string `json:"message"`
 			Type    string `json:"type"`

@@ -1,7 +1,9 @@
-// Package searchtokentest is a stand-in for the Coveo platform, as net/http/httptest is one for a server. Tests and
-// example programs search with it, without an organization, an API key or a network.
+// Package searchtokentest is a stand-in for the Coveo platform, as
+// [net/http/httptest] is for a server. Tests and example programs search with
+// it. They need no organization, API key or network.
 //
-// A Server listens on loopback. Its URL takes the place of the organization's endpoints, that of analytics too:
+// A [Server] listens on loopback. Use its URL for both the search and the
+// analytics endpoint of the organization:
 //
 //	func TestSearchPage(t *testing.T) {
 //		coveo := searchtokentest.NewServer(searchtokentest.Config{})
@@ -24,8 +26,9 @@
 //		}
 //	}
 //
-// A Platform is the same without a socket. As an http.RoundTripper it serves an http.Client, and since nothing
-// there is a socket it does so inside a testing/synctest bubble, where hours pass at once:
+// A [Platform] is the same without a socket: it is an [http.RoundTripper], so
+// it can be the Transport of an [http.Client]. Without sockets it also works
+// inside a [testing/synctest] bubble, where hours pass in an instant:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		coveo := searchtokentest.New(searchtokentest.Config{})
@@ -35,33 +38,44 @@
 //		…
 //	})
 //
-// # What it answers
+// # What it serves
 //
-//   - POST /rest/search/v2/token issues tokens, and refuses what Coveo documents as wrong, unknown properties too. They
-//     are real JWTs, signed with the Platform's Secret.
-//   - /rest/search/v2 runs queries for JSUI, Atomic and Headless. A visitor finds the documents that the token's
-//     identities may see, in its search hub, within its filter. Every word of q must be in the title or in the excerpt.
-//     aq, cq and the token's filter may be made of @field==value and @field=="quoted value", joined by AND or white
-//     space; a query with any other expression is answered 400, never with more than it should show. lq, dq and the sort
-//     order have no effect.
-//   - querySuggest, plan, facet and html beneath it answer as far as a search page needs them.
-//   - Usage Analytics and the Event Protocol take every event that comes with a good token.
-//   - The loaders of both kinds of In-Product Experiences put a button into the page, which opens a panel that searches
-//     with the loader's token. Of a page's Content-Security-Policy they need what Coveo's loaders need. The classic one
-//     frames a search page, which the platform serves too, and renews its token if the page has set a function for
-//     that. The IPX builder's takes Atomic from https://static.cloud.coveo.com; if it cannot, the panel says so.
+//   - POST /rest/search/v2/token issues tokens: JWTs, signed with
+//     [Config.Secret]. It refuses what Coveo documents as wrong, and unknown
+//     properties.
+//   - /rest/search/v2 runs queries for JSUI, Atomic and Headless. A query finds
+//     the documents that the token's identities may see, in its search hub,
+//     within its filter. Every word of q must occur in the title or in the
+//     excerpt. aq, cq and the token's filter may consist of @field==value and
+//     @field=="quoted value", joined by AND or white space. A query with any
+//     other expression gets status 400, so it never shows more than it should.
+//     lq, dq and the sort order have no effect.
+//   - querySuggest, plan, facet and html below that path serve what a search
+//     page needs.
+//   - Usage Analytics and the Event Protocol accept every event that comes with
+//     a valid token.
+//   - The loaders of both kinds of In-Product Experiences add a button to the
+//     page. It opens a panel that searches with the loader's token. They need
+//     the same sources in the page's Content-Security-Policy as Coveo's
+//     loaders. The classic loader frames a search page, which the platform
+//     serves too; it renews the token if the page has set a function for that.
+//     The loader of the IPX builder loads Atomic from
+//     https://static.cloud.coveo.com, and its panel shows a message if that
+//     fails.
 //
-// A token that has expired, or that Reject and its like have rejected, is answered as the platform answers it: 419 on
-// queries, 400 on analytics, 403 on loaders and on the page in the classic one's frame. Pages of every origin may call.
+// A token that has expired or that a test has rejected gets the platform's own
+// status: 419 for queries, 400 for analytics, 403 for loaders and for the page
+// in the classic loader's frame. Pages of every origin may call the platform.
 //
-// # What goes wrong
+// # Failures
 //
-// Inject makes calls fail in the ways that platforms, firewalls and networks have:
+// [Platform.Inject] makes calls fail as platforms, firewalls and networks do:
 //
 //	coveo.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Status: 429, RetryAfter: "30", Times: 2})
 //	coveo.Inject(searchtokentest.Fault{Delay: time.Minute})
 //	coveo.Inject(searchtokentest.Fault{Status: 403, ContentType: "text/html", Body: "<h1>Blocked</h1>"})
 //
-// SetTokenLife, Reject, RejectAll and RejectNew do the same for tokens. All of it, like the record of requests, may be
-// used while calls are under way.
+// [Platform.SetTokenLife], [Platform.Reject], [Platform.RejectAll] and
+// [Platform.RejectNew] make tokens fail. All methods may be called while
+// requests are in progress.
 package searchtokentest

@@ -10,41 +10,51 @@ import (
 	"time"
 )
 
-// Document is an item of the index.
+// Document is an item of the index. The zero Document is public, and has an
+// empty title and URI.
 type Document struct {
 	Title   string
 	Excerpt string
 
-	// URI is the address that a result links to. It also identifies the document.
+	// URI is the address that a result links to. It also identifies the
+	// document, so it should be unique.
 	URI string
 
-	// Source, ObjectType and FileType are the fields source, objecttype and filetype.
-	// Defaults: "Intranet", "Page" and "html".
+	// Source, ObjectType and FileType are the values of the fields source,
+	// objecttype and filetype. Defaults: "Intranet", "Page" and "html".
 	Source     string
 	ObjectType string
 	FileType   string
 
-	// Date is the field date. Default: 1 January 2025.
+	// Date is the value of the field date. Default: 1 January 2025.
 	Date time.Time
 
-	// Allowed names the identities of the EmailSecurityProvider that may see the document, in any case and of any type.
-	// Empty: everyone may, anonymous visitors included.
+	// Allowed lists the names of the identities that may see the document.
+	// Their provider is [EmailSecurityProvider]; case and type do not matter.
+	// Empty: everyone, including anonymous visitors.
 	Allowed []string
 
-	// SearchHubs are the search hubs in which the document can be found. Empty: all.
+	// SearchHubs lists the search hubs in which the document can be found.
+	// Empty: every hub.
 	SearchHubs []string
 
-	// Fields are further fields, and may have collection and language (defaults: "default" and "English"). Their names
-	// are not case-sensitive; results have them in lower case. Those that follow from the properties above are
-	// reserved, and what Fields say of them is ignored: title, uri, clickableuri, urihash, sysurihash, permanentid,
-	// source, syssource, objecttype, filetype, sysfiletype, date, sysdate and size.
+	// Fields holds the values of further fields. Names are not case-sensitive;
+	// results show them in lower case. Defaults: "default" for collection,
+	// "English" for language.
 	//
-	// Filters and facets take all fields but date, sysdate and size, which are numbers.
+	// These names are reserved, and ignored here: title, uri, clickableuri,
+	// urihash, sysurihash, permanentid, source, syssource, objecttype,
+	// filetype, sysfiletype, date, sysdate and size.
+	//
+	// Filters and facets work on every field except date, sysdate and size,
+	// which are numbers.
 	Fields map[string]string
 }
 
-// DefaultDocuments returns the index of a platform whose Config has none: a small intranet. Four documents are public,
-// one each is for alice@example.com and bob@example.com alone, two are for both.
+// DefaultDocuments returns the documents of a [Platform] whose [Config] has
+// none: a small intranet. Four documents are public, two are for
+// alice@example.com and bob@example.com, and each of them has one that the
+// other cannot see.
 func DefaultDocuments() []Document {
 	const alice, bob = "alice@example.com", "bob@example.com"
 	return []Document{
@@ -116,17 +126,17 @@ func DefaultDocuments() []Document {
 	}
 }
 
-// entry is a document as the index holds it. It never changes.
+// entry is a document in the index. It is never modified.
 type entry struct {
 	Document
 	uniqueID string
-	fields   map[string]string // those that are text, by names in lower case
-	raw      map[string]any    // what a result shows as its fields
+	fields   map[string]string // the text fields, by lower-case name
+	raw      map[string]any    // all fields, as results show them
 	title    []word
 	excerpt  []word
 }
 
-func index(documents []Document) []*entry {
+func newIndex(documents []Document) []*entry {
 	entries := make([]*entry, len(documents))
 	for i, d := range documents {
 		d.Source = cmp.Or(d.Source, "Intranet")
@@ -137,7 +147,6 @@ func index(documents []Document) []*entry {
 		}
 		d.Allowed = slices.Clone(d.Allowed)
 		d.SearchHubs = slices.Clone(d.SearchHubs)
-		d.Fields = maps.Clone(d.Fields)
 		entries[i] = newEntry(d)
 	}
 	return entries
@@ -148,8 +157,8 @@ func newEntry(d Document) *entry {
 		Document: d,
 		uniqueID: "1.1$" + d.URI,
 		fields:   map[string]string{"collection": "default", "language": "English"},
-		title:    words(d.Title),
-		excerpt:  words(d.Excerpt),
+		title:    splitWords(d.Title),
+		excerpt:  splitWords(d.Excerpt),
 	}
 	for name, value := range d.Fields {
 		e.fields[strings.ToLower(name)] = value
@@ -187,7 +196,7 @@ func newEntry(d Document) *entry {
 	return e
 }
 
-// visibleTo reports whether an impersonated identity may see the document.
+// visibleTo reports whether one of the identities may see the document.
 func (e *entry) visibleTo(ids []UserID) bool {
 	if len(e.Allowed) == 0 {
 		return true
@@ -198,7 +207,7 @@ func (e *entry) visibleTo(ids []UserID) bool {
 	})
 }
 
-// inHub reports whether the document can be found in a search hub.
+// inHub reports whether the document can be found in the search hub.
 func (e *entry) inHub(hub string) bool {
 	return len(e.SearchHubs) == 0 || slices.Contains(e.SearchHubs, hub)
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// A server asks for a token of its visitor, and the visitor's page searches with it.
+// A web server requests a token for its visitor, and the visitor's page
+// searches with it.
 func ExampleNewServer() {
 	coveo := searchtokentest.NewServer(searchtokentest.Config{})
 	defer coveo.Close()
 
-	post := func(path, credential, body string, answer any) {
+	post := func(path, credential, body string, response any) {
 		r, err := http.NewRequest(http.MethodPost, coveo.URL+path, strings.NewReader(body))
 		if err != nil {
 			log.Fatal(err)
@@ -28,7 +29,7 @@ func ExampleNewServer() {
 			log.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		if err := json.NewDecoder(resp.Body).Decode(response); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -37,11 +38,11 @@ func ExampleNewServer() {
 	post("/rest/search/v2/token", searchtokentest.DefaultAPIKey,
 		`{"userIds": [{"name": "alice@example.com", "provider": "Email Security Provider"}]}`, &issued)
 
-	var found struct {
+	var response struct {
 		Results []struct{ Title, ClickURI string }
 	}
-	post("/rest/search/v2", issued.Token, `{"q": "review"}`, &found)
-	for _, r := range found.Results {
+	post("/rest/search/v2", issued.Token, `{"q": "review"}`, &response)
+	for _, r := range response.Results {
 		fmt.Println(r.Title, r.ClickURI)
 	}
 	fmt.Println(coveo.Count(searchtokentest.KindToken), "token call")
@@ -50,7 +51,7 @@ func ExampleNewServer() {
 	// 1 token call
 }
 
-// Without a socket: the platform is the client's transport.
+// The platform is the transport of a client, without a socket.
 func ExamplePlatform_RoundTrip() {
 	coveo := searchtokentest.New(searchtokentest.Config{
 		Documents: []searchtokentest.Document{{Title: "Hello", URI: "https://example.com/hello"}},
@@ -65,15 +66,15 @@ func ExamplePlatform_RoundTrip() {
 		log.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var answer struct{ TotalCount int }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	var response struct{ TotalCount int }
+	if err := json.NewDecoder(resp.Body).Decode(&response); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(answer.TotalCount)
+	fmt.Println(response.TotalCount)
 	// Output: 1
 }
 
-// The platform asks callers to slow down, once.
+// The platform responds with 429 once, and asks the client to wait.
 func ExamplePlatform_Inject() {
 	coveo := searchtokentest.New(searchtokentest.Config{})
 	coveo.Inject(searchtokentest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "30", Times: 1})
@@ -93,7 +94,7 @@ func ExamplePlatform_Inject() {
 	// 401 ""
 }
 
-// A page that stays open for long meets a token that has expired.
+// A rejected token gets status 419, as one that expires while a page is open.
 func ExamplePlatform_RejectAll() {
 	coveo := searchtokentest.New(searchtokentest.Config{})
 	client := &http.Client{Transport: coveo}

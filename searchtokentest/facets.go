@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// facetRequest is a facet that a query asks for.
+// facetRequest is a facet in a query.
 type facetRequest struct {
 	FacetID        string `json:"facetId"`
 	Field          string `json:"field"`
@@ -20,7 +20,8 @@ type facetRequest struct {
 	} `json:"currentValues"`
 }
 
-type facetAnswer struct {
+// facetResponse is a facet in the response to a query.
+type facetResponse struct {
 	FacetID             string       `json:"facetId"`
 	Field               string       `json:"field"`
 	MoreValuesAvailable bool         `json:"moreValuesAvailable"`
@@ -36,10 +37,11 @@ type facetValue struct {
 
 func (f facetRequest) specific() bool { return f.Type == "" || f.Type == "specific" }
 
-// key is the name of the facet's field in the index. JSUI writes the @ that others leave out.
-func (f facetRequest) key() string { return strings.ToLower(strings.TrimPrefix(f.Field, "@")) }
+// fieldName returns the name of the facet's field in the index. JSUI sends it
+// with an @, the other front ends without.
+func (f facetRequest) fieldName() string { return strings.ToLower(strings.TrimPrefix(f.Field, "@")) }
 
-// selected returns the values that the visitor has picked.
+// selected returns the values that the visitor has selected.
 func (f facetRequest) selected() []string {
 	if !f.specific() {
 		return nil
@@ -53,8 +55,9 @@ func (f facetRequest) selected() []string {
 	return values
 }
 
-// selectFacets keeps what has a selected value in every facet but the one at except; -1 excepts none.
-func selectFacets(facets []facetRequest, except int, found []match) []match {
+// filterByFacets returns the matches that have a selected value in every facet
+// with a selection. It ignores the facet at index except; -1 ignores none.
+func filterByFacets(facets []facetRequest, except int, found []match) []match {
 	for i, f := range facets {
 		selected := f.selected()
 		if i == except || len(selected) == 0 {
@@ -62,7 +65,7 @@ func selectFacets(facets []facetRequest, except int, found []match) []match {
 		}
 		var kept []match
 		for _, m := range found {
-			if slices.Contains(selected, m.fields[f.key()]) {
+			if slices.Contains(selected, m.fields[f.fieldName()]) {
 				kept = append(kept, m)
 			}
 		}
@@ -71,25 +74,27 @@ func selectFacets(facets []facetRequest, except int, found []match) []match {
 	return found
 }
 
-// computeFacets counts the values of each facet. A facet does not narrow itself down, so that a second value can be
-// picked. Facets of other types than specific get no values.
-func computeFacets(facets []facetRequest, found []match) []facetAnswer {
-	answers := []facetAnswer{}
+// computeFacets counts the values of each facet. A facet ignores its own
+// selection, so that the visitor can select a second value. Only facets of type
+// specific have values.
+func computeFacets(facets []facetRequest, found []match) []facetResponse {
+	responses := []facetResponse{}
 	for i, f := range facets {
-		answer := facetAnswer{FacetID: f.FacetID, Field: f.Field, Values: []facetValue{}}
+		response := facetResponse{FacetID: f.FacetID, Field: f.Field, Values: []facetValue{}}
 		if f.specific() {
-			answer.Values = countValues(f.key(), f.selected(), selectFacets(facets, i, found))
-			if limit := max(f.NumberOfValues, len(f.selected())); limit > 0 && limit < len(answer.Values) {
-				answer.Values = answer.Values[:limit]
-				answer.MoreValuesAvailable = true
+			response.Values = countValues(f.fieldName(), f.selected(), filterByFacets(facets, i, found))
+			if limit := max(f.NumberOfValues, len(f.selected())); limit > 0 && limit < len(response.Values) {
+				response.Values = response.Values[:limit]
+				response.MoreValuesAvailable = true
 			}
 		}
-		answers = append(answers, answer)
+		responses = append(responses, response)
 	}
-	return answers
+	return responses
 }
 
-// countValues lists the values of a field: selected ones first, then the most frequent.
+// countValues returns the values of a field: selected values first, then by
+// descending number of results.
 func countValues(field string, selected []string, found []match) []facetValue {
 	counts := make(map[string]int)
 	for _, value := range selected {
@@ -114,12 +119,13 @@ func countValues(field string, selected []string, found []match) []facetValue {
 	return values
 }
 
-// serveFacetSearch answers /rest/search/v2/facet: the values of one field that contain a text.
-func (p *Platform) serveFacetSearch(w http.ResponseWriter, c *call, claims *Claims) {
+// serveFacetSearch serves /rest/search/v2/facet: the values of one field that
+// contain a text.
+func (s *searchAPI) serveFacetSearch(w http.ResponseWriter, c *call, claims *Claims) {
 	var params struct {
 		Field         string       `json:"field"`
-		Query         string       `json:"query"`        // the text between asterisks
-		IgnoreValues  []string     `json:"ignoreValues"` // what the facet shows already
+		Query         string       `json:"query"`        // the text, between asterisks
+		IgnoreValues  []string     `json:"ignoreValues"` // the values that the facet already shows
 		SearchContext searchParams `json:"searchContext"`
 	}
 	if json.Unmarshal(c.body, &params) != nil {
@@ -127,7 +133,7 @@ func (p *Platform) serveFacetSearch(w http.ResponseWriter, c *call, claims *Clai
 		return
 	}
 	params.SearchContext.enforce(claims)
-	found, err := p.find(claims, params.SearchContext)
+	found, err := s.find(claims, params.SearchContext)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
@@ -137,15 +143,15 @@ func (p *Platform) serveFacetSearch(w http.ResponseWriter, c *call, claims *Clai
 		RawValue     string `json:"rawValue"`
 		Count        int    `json:"count"`
 	}
-	answer := struct {
+	response := struct {
 		Values              []value `json:"values"`
 		MoreValuesAvailable bool    `json:"moreValuesAvailable"`
 	}{Values: []value{}}
 	text := strings.ToLower(strings.Trim(params.Query, "*"))
-	for _, v := range countValues(facetRequest{Field: params.Field}.key(), nil, found) {
+	for _, v := range countValues(facetRequest{Field: params.Field}.fieldName(), nil, found) {
 		if strings.Contains(strings.ToLower(v.Value), text) && !slices.Contains(params.IgnoreValues, v.Value) {
-			answer.Values = append(answer.Values, value{v.Value, v.Value, v.NumberOfResults})
+			response.Values = append(response.Values, value{v.Value, v.Value, v.NumberOfResults})
 		}
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, response)
 }

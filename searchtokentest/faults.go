@@ -1,6 +1,7 @@
 package searchtokentest
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,61 +10,73 @@ import (
 	"time"
 )
 
-// Fault is a way in which the platform, or something before it, fails to answer as it should. Its zero value does
-// nothing; Delay, RetryAfter and Header alone leave the answer itself as it is.
+// Fault describes how the platform, or a server in front of it, fails. The zero
+// Fault changes nothing. A Fault that sets only Delay, RetryAfter or Header
+// keeps the platform's own status and body.
 type Fault struct {
-	// Kind is the kind of requests that it hits. Empty: all but KindPreflight.
+	// Kind is the kind of requests that the Fault applies to. Empty: every kind
+	// except [KindPreflight].
 	Kind Kind
 
-	// Times is how many requests it hits before it is gone. 0: all of them, until ClearFaults.
+	// Times is the number of requests that the Fault applies to. 0: every
+	// request until [Platform.ClearFaults].
 	Times int
 
-	// Delay passes before anything is answered; it ends early if the client leaves.
+	// Delay passes before the response begins. It ends early if the client
+	// leaves.
 	Delay time.Duration
 
-	// Drop ends the connection without an answer.
+	// Drop closes the connection without a response.
 	Drop bool
 
-	// Status is the status of the answer. Default: 307 with a Location, or else 200.
-	// With an error's status and no Body the answer is an error as the Search API shapes it.
+	// Status is the status of the response. Default: 307 if Location is set,
+	// otherwise 200. If Status is 400 or above and Body is empty, the body is
+	// an error of the Search API.
 	Status int
 
-	// RetryAfter is sent as it is, so that it may be seconds, a date or nonsense.
+	// RetryAfter is the value of the Retry-After header, sent unchanged:
+	// seconds, a date or a malformed value.
 	RetryAfter string
 
-	// Location makes the answer a redirect to this address.
+	// Location makes the response a redirect to this address.
 	Location string
 
-	// Header is sent with the answer. Its Content-Type takes the place of the answer's own.
+	// Header is set on the response. Its Content-Type replaces the platform's
+	// own.
 	Header http.Header
 
-	// ContentType is that of Body, or of the error. Default: Header's Content-Type, or else application/json.
+	// ContentType is the content type of a response that the Fault sends
+	// itself. Default: the Content-Type in Header, otherwise application/json.
 	ContentType string
 
-	// Body takes the place of the answer, well formed or not.
+	// Body is sent instead of the platform's own body. It may be malformed.
 	Body string
 
-	// Endless sends spaces after Body, 4 KiB each millisecond, until the client leaves or the server closes. A JSON
-	// decoder reads on for ever unless Body holds a whole value.
+	// Endless sends spaces after Body, 4 KiB every millisecond, until the
+	// client leaves or the server closes. A JSON decoder never stops reading
+	// unless Body is a complete value.
 	Endless bool
 
-	// CutOff announces a longer answer than it sends, and ends the connection there.
+	// CutOff announces a longer body than it sends, and closes the connection
+	// after Body.
 	CutOff bool
 }
 
-// Inject makes the requests to come fail as f says. Faults queue up: a request suffers the oldest one that hits its
-// kind, and only that.
+// Inject makes later requests fail as f says. Faults are queued: each request
+// gets the oldest Fault for its kind, and only that one.
 func (p *Platform) Inject(f Fault) {
 	f.Header = f.Header.Clone()
 	p.faults.add(f)
 }
 
-// ClearFaults takes back all faults. Answers under way go on.
+// ClearFaults removes all faults. It does not affect requests that a fault
+// already applies to.
 func (p *Platform) ClearFaults() { p.faults.clear() }
 
-// faultQueue holds the faults that have not hit as often as they shall.
+// faultQueue holds the faults that still apply, oldest first. It is safe for
+// concurrent use; the zero faultQueue is empty.
 type faultQueue struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards faults
 	faults []*Fault
 }
 
@@ -79,28 +92,35 @@ func (q *faultQueue) clear() {
 	q.faults = nil
 }
 
-// take returns the fault that a request of this kind suffers, if any.
+// take returns the fault for a request of this kind, if any, and counts it.
 func (q *faultQueue) take(kind Kind) (Fault, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, f := range q.faults {
-		if f.Kind != kind && (f.Kind != "" || kind == KindPreflight) {
+		if !f.appliesTo(kind) {
 			continue
 		}
-		hit := *f
+		taken := *f
 		if f.Times > 0 {
 			if f.Times--; f.Times == 0 {
 				q.faults = slices.Delete(q.faults, i, i+1)
 			}
 		}
-		return hit, true
+		return taken, true
 	}
 	return Fault{}, false
 }
 
-// serve does what the fault says, and reports whether that was the whole answer.
+func (f *Fault) appliesTo(kind Kind) bool {
+	if f.Kind == "" {
+		return kind != KindPreflight
+	}
+	return f.Kind == kind
+}
+
+// serve applies the fault, and reports whether it wrote the whole response.
 func (f *Fault) serve(w http.ResponseWriter, r *http.Request) bool {
-	if !wait(r, f.Delay) || f.Drop {
+	if !sleep(r.Context(), f.Delay) || f.Drop {
 		panic(http.ErrAbortHandler)
 	}
 	h := w.Header()
@@ -125,16 +145,14 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) bool {
 		writeError(w, status, errorMessage(status))
 		return true
 	}
-	defaultContentType(h, "application/json")
+	setDefaultContentType(h, "application/json")
 	if f.CutOff {
 		h.Set("Content-Length", strconv.Itoa(len(f.Body)+1024))
 	}
 	w.WriteHeader(status)
 	_, err := w.Write([]byte(f.Body))
-	// Without a flush a short answer that is cut off would not leave the server's buffer.
-	_ = http.NewResponseController(w).Flush()
 	for err == nil && f.Endless {
-		if !wait(r, time.Millisecond) {
+		if !sleep(r.Context(), time.Millisecond) {
 			panic(http.ErrAbortHandler)
 		}
 		_, err = w.Write(filler)
@@ -144,7 +162,8 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) bool {
 
 var filler = []byte(strings.Repeat(" ", 4<<10))
 
-// status is the status to send, always one that ends an exchange: net/http panics at others.
+// status returns the status to send. It is never below 200 or above 999:
+// net/http does not end an exchange with such a status, or panics.
 func (f *Fault) status() int {
 	switch {
 	case f.Status == 0 && f.Location != "":
@@ -157,22 +176,8 @@ func (f *Fault) status() int {
 	return f.Status
 }
 
-// errorMessage is what the Search API says beside a status.
-func errorMessage(status int) string {
-	switch status {
-	case statusExpiredToken:
-		return "Expired token"
-	case http.StatusUnauthorized:
-		return "Invalid access token."
-	}
-	if text := http.StatusText(status); text != "" {
-		return text
-	}
-	return "The request failed."
-}
-
-// wait reports whether d passed before the client left.
-func wait(r *http.Request, d time.Duration) bool {
+// sleep waits for d, and reports whether d passed before ctx was done.
+func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -181,7 +186,7 @@ func wait(r *http.Request, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-r.Context().Done():
+	case <-ctx.Done():
 		return false
 	}
 }

@@ -6,18 +6,20 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// reach runs a test against both ways to a platform. Faults must look the same through either.
-func reach(t *testing.T, test func(t *testing.T, p *Platform, url string, client *http.Client)) {
+// testBothWays runs a test through RoundTrip and through a Server. A fault must
+// look the same to both clients.
+func testBothWays(t *testing.T, test func(t *testing.T, p *Platform, url string, client *http.Client)) {
 	t.Run("RoundTrip", func(t *testing.T) {
 		p := New(Config{})
-		test(t, p, "https://acme.org.coveo.com", &http.Client{Transport: p})
+		test(t, p, endpoint, &http.Client{Transport: p})
 	})
 	t.Run("Server", func(t *testing.T) {
 		s := NewServer(Config{})
@@ -26,68 +28,149 @@ func reach(t *testing.T, test func(t *testing.T, p *Platform, url string, client
 	})
 }
 
-func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-func TestFaultAnswers(t *testing.T) {
+func TestFaultChangesTheResponse(t *testing.T) {
+	const (
+		jsonType = "application/json"
+		htmlType = "text/html"
+		error401 = `"statusCode":401` // the platform's own response
+		error503 = `"statusCode":503`
+	)
+	header := func(name, value string) http.Header { return http.Header{name: {value}} }
 	for _, tc := range []struct {
 		name        string
 		fault       Fault
 		status      int
-		body        string // a part of it
-		empty       bool   // there is no body, and no length of one is announced
+		body        string // part of it; "": the body is empty
 		contentType string
-		header      string
-		value       string
+		header      http.Header // part of it
 		bodyErr     error
 	}{
 		{
-			name: "error", fault: Fault{Status: 429, RetryAfter: "soon"}, status: 429,
-			body: `"statusCode":429`, contentType: "application/json", header: "Retry-After", value: "soon",
+			name:   "error",
+			fault:  Fault{Status: 429, RetryAfter: "soon"},
+			status: 429, body: `"statusCode":429`, contentType: jsonType, header: header("Retry-After", "soon"),
 		},
-		{name: "error without a name", fault: Fault{Status: 599}, status: 599, body: `"message":"The request failed."`, contentType: "application/json"},
-		{name: "malformed", fault: Fault{Body: `{"token":`}, status: 200, body: `{"token":`, contentType: "application/json"},
 		{
-			name: "firewall", status: 403, body: "<h1>", contentType: "text/html", header: "X-Coveo-Waf-Action", value: "block",
+			name:   "error with a status that net/http does not know",
+			fault:  Fault{Status: 599},
+			status: 599, body: `"message":"The request failed."`, contentType: jsonType,
+		},
+		{
+			name:   "400 is an error",
+			fault:  Fault{Status: 400},
+			status: 400, body: `"statusCode":400`, contentType: jsonType,
+		},
+		{
+			name:   "malformed JSON",
+			fault:  Fault{Body: `{"token":`},
+			status: 200, body: `{"token":`, contentType: jsonType,
+		},
+		{
+			name: "firewall",
 			fault: Fault{
-				Status: 403, Body: "<h1>Blocked</h1>", ContentType: "text/html",
-				Header: http.Header{"x-coveo-waf-action": {"block"}},
+				Status: 403, Body: "<h1>Blocked</h1>", ContentType: htmlType, Header: header("x-coveo-waf-action", "block"),
 			},
+			status: 403, body: "<h1>", contentType: htmlType, header: header("X-Coveo-Waf-Action", "block"),
 		},
 		{
-			name: "content type in Header", status: 200, body: "<h1>", contentType: "text/html",
-			fault: Fault{Body: "<h1>Blocked</h1>", Header: http.Header{"content-type": {"text/html"}}},
+			name:   "content type in Header",
+			fault:  Fault{Body: "<h1>Blocked</h1>", Header: header("content-type", htmlType)},
+			status: 200, body: "<h1>", contentType: htmlType,
 		},
 		{
-			name: "content type in both", status: 200, body: "<h1>", contentType: "text/html",
-			fault: Fault{Body: "<h1>Blocked</h1>", ContentType: "text/html", Header: http.Header{"Content-Type": {"text/plain"}}},
+			name:   "content type in ContentType and Header",
+			fault:  Fault{Body: "<h1>Blocked</h1>", ContentType: htmlType, Header: header("Content-Type", "text/plain")},
+			status: 200, body: "<h1>", contentType: htmlType,
 		},
 		{
-			name: "content type of an error", status: 503, body: `"statusCode":503`, contentType: "text/html",
-			fault: Fault{Status: 503, ContentType: "text/html"},
+			name:   "content type of an error",
+			fault:  Fault{Status: 503, ContentType: htmlType},
+			status: 503, body: error503, contentType: htmlType,
 		},
 		{
-			name: "content type of an error in Header", status: 503, body: `"statusCode":503`, contentType: "text/html",
-			fault: Fault{Status: 503, Header: http.Header{"Content-Type": {"text/html"}}},
+			name:   "content type of an error in Header",
+			fault:  Fault{Status: 503, Header: header("Content-Type", htmlType)},
+			status: 503, body: error503, contentType: htmlType,
 		},
 		{
-			name: "content type alone in Header", status: 401, body: `"statusCode":401`, contentType: "text/html",
-			fault: Fault{Header: http.Header{"Content-Type": {"text/html"}}},
+			name:   "content type of the platform's own response",
+			fault:  Fault{Header: header("Content-Type", htmlType)},
+			status: 401, body: error401, contentType: htmlType,
 		},
-		{name: "no content", fault: Fault{Status: 204, Body: "{}"}, status: 204, empty: true, contentType: "application/json"},
-		{name: "no content cut off", fault: Fault{Status: 204, CutOff: true}, status: 204, empty: true, contentType: "application/json"},
-		{name: "no content without an end", fault: Fault{Status: 204, Endless: true}, status: 204, empty: true, contentType: "application/json"},
-		{name: "not modified", fault: Fault{Status: 304, Body: "{}"}, status: 304, empty: true},
-		{name: "redirect", fault: Fault{Location: "https://example.com/"}, status: 307, contentType: "application/json", header: "Location", value: "https://example.com/"},
-		{name: "cut off", fault: Fault{Body: `{"tok`, CutOff: true}, status: 200, body: `{"tok`, contentType: "application/json", bodyErr: io.ErrUnexpectedEOF},
-		{name: "cut off at once", fault: Fault{CutOff: true}, status: 200, contentType: "application/json", bodyErr: io.ErrUnexpectedEOF},
-		{name: "impossible status", fault: Fault{Status: 42}, status: 500, body: `"statusCode":500`, contentType: "application/json"},
-		{name: "header alone", fault: Fault{RetryAfter: "7"}, status: 401, body: `"statusCode":401`, contentType: "application/json", header: "Retry-After", value: "7"},
-		{name: "nothing", fault: Fault{}, status: 401, body: `"statusCode":401`, contentType: "application/json"},
+		{
+			name:   "no content",
+			fault:  Fault{Status: 204, Body: "{}"},
+			status: 204, contentType: jsonType,
+		},
+		{
+			name:   "no content, cut off",
+			fault:  Fault{Status: 204, CutOff: true},
+			status: 204, contentType: jsonType,
+		},
+		{
+			name:   "no content, endless",
+			fault:  Fault{Status: 204, Endless: true},
+			status: 204, contentType: jsonType,
+		},
+		{
+			name:   "not modified",
+			fault:  Fault{Status: 304, Body: "{}"},
+			status: 304,
+		},
+		{
+			name:   "redirect",
+			fault:  Fault{Location: "https://example.com/"},
+			status: 307, contentType: jsonType, header: header("Location", "https://example.com/"),
+		},
+		{
+			name:   "redirect with a status",
+			fault:  Fault{Status: 301, Location: "https://example.com/"},
+			status: 301, contentType: jsonType, header: header("Location", "https://example.com/"),
+		},
+		{
+			name:   "cut off",
+			fault:  Fault{Body: `{"tok`, CutOff: true},
+			status: 200, body: `{"tok`, contentType: jsonType, bodyErr: io.ErrUnexpectedEOF,
+		},
+		{
+			name:   "cut off at once",
+			fault:  Fault{CutOff: true},
+			status: 200, contentType: jsonType, bodyErr: io.ErrUnexpectedEOF,
+		},
+		{
+			name:   "error, cut off",
+			fault:  Fault{Status: 500, CutOff: true},
+			status: 500, contentType: jsonType, bodyErr: io.ErrUnexpectedEOF,
+		},
+		{
+			name:   "status too low",
+			fault:  Fault{Status: 199},
+			status: 500, body: `"statusCode":500`, contentType: jsonType,
+		},
+		{
+			name:   "status too high",
+			fault:  Fault{Status: 1000},
+			status: 500, body: `"statusCode":500`, contentType: jsonType,
+		},
+		{
+			name:   "RetryAfter alone",
+			fault:  Fault{RetryAfter: "7"},
+			status: 401, body: error401, contentType: jsonType, header: header("Retry-After", "7"),
+		},
+		{
+			name:   "ContentType alone has no effect",
+			fault:  Fault{ContentType: htmlType},
+			status: 401, body: error401, contentType: jsonType,
+		},
+		{
+			name:   "the zero Fault has no effect",
+			status: 401, body: error401, contentType: jsonType,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			reach(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
-				client.CheckRedirect = noRedirects
-				client.Timeout = 10 * time.Second // for an answer that should end and does not
+			testBothWays(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
+				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+				client.Timeout = 10 * time.Second // a body that should end, and does not, must not hang the test
 				p.Inject(tc.fault)
 				resp, err := client.Get(url + "/rest/search/v2")
 				if err != nil {
@@ -96,41 +179,81 @@ func TestFaultAnswers(t *testing.T) {
 				defer resp.Body.Close()
 				b, err := io.ReadAll(resp.Body)
 				if !errors.Is(err, tc.bodyErr) {
-					t.Errorf("got error %v, want %v", err, tc.bodyErr)
+					t.Errorf("reading the body: got error %v, want %v", err, tc.bodyErr)
 				}
-				if resp.StatusCode != tc.status || !strings.Contains(string(b), tc.body) {
-					t.Errorf("got %d %s, want %d %s", resp.StatusCode, b, tc.status, tc.body)
-				}
-				if length := resp.Header.Get("Content-Length"); tc.empty && (len(b) != 0 || resp.ContentLength != 0 || length != "") {
-					t.Errorf("got the body %s, length %d and header %q, want none", b, resp.ContentLength, length)
+				if resp.StatusCode != tc.status || !strings.Contains(string(b), tc.body) || (len(b) == 0) != (tc.body == "") {
+					t.Errorf("got status %d and body %q, want %d and %q", resp.StatusCode, b, tc.status, tc.body)
 				}
 				if got := resp.Header.Get("Content-Type"); got != tc.contentType {
 					t.Errorf("got content type %q, want %q", got, tc.contentType)
 				}
-				if got := resp.Header.Get(tc.header); tc.header != "" && got != tc.value {
-					t.Errorf("got %s %q, want %q", tc.header, got, tc.value)
+				length, hasLength := resp.Header["Content-Length"]
+				if tc.status == 204 || tc.status == 304 {
+					if resp.ContentLength != 0 || hasLength {
+						t.Errorf("got length %d and header %q, want none", resp.ContentLength, length)
+					}
+				}
+				got := http.Header{}
+				for name := range tc.header {
+					got[name] = resp.Header[name]
+				}
+				if diff := cmp.Diff(tc.header, got); len(tc.header) > 0 && diff != "" {
+					t.Errorf("header (-want +got):\n%s", diff)
 				}
 			})
 		})
 	}
 }
 
-func TestFaultDrop(t *testing.T) {
-	reach(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
-		p.Inject(Fault{Drop: true})
-		// Only a POST is not tried again by net/http.
-		resp, err := client.Post(url+"/rest/search/v2", "application/json", strings.NewReader("{}"))
-		if err == nil {
-			resp.Body.Close()
-			t.Fatalf("got status %d, want no answer", resp.StatusCode)
+func TestInjectCopiesTheHeader(t *testing.T) {
+	p := New(Config{})
+	header := http.Header{"X-Test": {"before"}}
+	p.Inject(Fault{Header: header})
+	header["X-Test"][0] = "changed by the caller"
+	for range 2 {
+		rec := httptest.NewRecorder()
+		p.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+		if got, want := rec.Header().Get("X-Test"), "before"; got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
-		if r := p.Requests(); len(r) != 1 || r[0].Status != 0 {
-			t.Errorf("got %v, want one request without an answer", r)
+		rec.Header()["X-Test"][0] = "changed in the response"
+	}
+}
+
+func TestDelayEndsWhenTheClientLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{})
+		p.Inject(Fault{Delay: time.Hour})
+		client := &http.Client{Transport: p, Timeout: time.Second}
+		if resp, err := client.Get(endpoint + "/"); !errors.Is(err, context.DeadlineExceeded) {
+			if err == nil {
+				resp.Body.Close()
+			}
+			t.Errorf("got error %v, want %v", err, context.DeadlineExceeded)
+		}
+		time.Sleep(2 * time.Hour) // longer than the delay
+		if got := p.Requests()[0].Status; got != 0 {
+			t.Errorf("got status %d on record, want 0 for a response that nobody received", got)
 		}
 	})
 }
 
-func TestFaultQueue(t *testing.T) {
+func TestDropClosesTheConnectionWithoutAResponse(t *testing.T) {
+	testBothWays(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
+		p.Inject(Fault{Drop: true})
+		// net/http would repeat a GET.
+		resp, err := client.Post(url+"/rest/search/v2", "application/json", strings.NewReader("{}"))
+		if err == nil {
+			resp.Body.Close()
+			t.Fatalf("got status %d, want no response", resp.StatusCode)
+		}
+		if r := p.Requests(); len(r) != 1 || r[0].Status != 0 {
+			t.Errorf("got %v, want one request without a status", r)
+		}
+	})
+}
+
+func TestOldestFaultForTheKindApplies(t *testing.T) {
 	p := New(Config{})
 	p.Inject(Fault{Kind: KindToken, Status: 503, Times: 2})
 	p.Inject(Fault{Kind: KindSearch, Status: 500})
@@ -138,7 +261,7 @@ func TestFaultQueue(t *testing.T) {
 	p.Inject(Fault{Kind: KindIPX, Drop: true})
 
 	for i, want := range []int{503, 503, 429, 200} {
-		if resp, _ := askToken(t, p, `{"userIds":[`+aliceJSON+`]}`); resp.StatusCode != want {
+		if resp, _ := requestToken(t, p, `{"userIds":[`+aliceJSON+`]}`); resp.StatusCode != want {
 			t.Errorf("token call %d: got status %d, want %d", i, resp.StatusCode, want)
 		}
 	}
@@ -149,10 +272,14 @@ func TestFaultQueue(t *testing.T) {
 	}
 	p.Inject(Fault{Status: 502})
 	if resp, _ := send(t, p, "OPTIONS", "/rest/search/v2", ""); resp.StatusCode != 204 {
-		t.Errorf("preflight: got status %d, want 204", resp.StatusCode)
+		t.Errorf("preflight and a fault for every kind: got status %d, want 204", resp.StatusCode)
+	}
+	p.Inject(Fault{Kind: KindPreflight, Status: 504})
+	if resp, _ := send(t, p, "OPTIONS", "/rest/search/v2", ""); resp.StatusCode != 504 {
+		t.Errorf("preflight and a fault for preflights: got status %d, want 504", resp.StatusCode)
 	}
 	if resp, _ := send(t, p, "GET", "/", ""); resp.StatusCode != 502 {
-		t.Errorf("fault of every kind: got status %d, want 502", resp.StatusCode)
+		t.Errorf("another kind and a fault for every kind: got status %d, want 502", resp.StatusCode)
 	}
 	p.ClearFaults()
 	if got := searchStatus(t, p, ""); got != 401 {
@@ -160,24 +287,36 @@ func TestFaultQueue(t *testing.T) {
 	}
 }
 
-// A platform made outside the bubble must not keep its clock from moving.
-func TestFaultTime(t *testing.T) {
+// The clock of a bubble also advances if the platform was made outside it.
+func TestFaultTakesTime(t *testing.T) {
 	outside := New(Config{})
 	for _, tc := range []struct {
-		name     string
-		fault    Fault
-		timeout  time.Duration
-		elapsed  time.Duration
-		headErr  error
-		bodyErr  error
-		wantBody bool
+		name    string
+		fault   Fault
+		timeout time.Duration
+		elapsed time.Duration
+		getErr  error // of Get
+		bodyErr error // of reading the body
+		minBody int64 // in bytes
 	}{
-		{name: "delay", fault: Fault{Delay: time.Minute}, timeout: time.Hour, elapsed: time.Minute},
-		{name: "delay beyond the timeout", fault: Fault{Delay: time.Hour}, timeout: 10 * time.Second, elapsed: 10 * time.Second, headErr: context.DeadlineExceeded},
-		{name: "endless", fault: Fault{Endless: true}, timeout: time.Second, elapsed: time.Second, bodyErr: context.DeadlineExceeded, wantBody: true},
+		{
+			name:  "delay",
+			fault: Fault{Delay: time.Minute}, timeout: time.Hour,
+			elapsed: time.Minute,
+		},
+		{
+			name:  "delay beyond the timeout",
+			fault: Fault{Delay: time.Hour}, timeout: 10 * time.Second,
+			elapsed: 10 * time.Second, getErr: context.DeadlineExceeded,
+		},
+		{
+			name:  "endless",
+			fault: Fault{Endless: true}, timeout: time.Second,
+			elapsed: time.Second, bodyErr: context.DeadlineExceeded, minBody: 900 * 4 << 10,
+		},
 	} {
-		for name, p := range map[string]*Platform{"inside": nil, "outside": outside} {
-			t.Run(tc.name+" "+name, func(t *testing.T) {
+		for where, p := range map[string]*Platform{"inside": nil, "outside": outside} {
+			t.Run(tc.name+", "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					if p == nil {
 						p = New(Config{})
@@ -187,15 +326,15 @@ func TestFaultTime(t *testing.T) {
 					p.Inject(fault)
 					start := time.Now()
 					client := &http.Client{Transport: p, Timeout: tc.timeout}
-					resp, err := client.Get("https://acme.org.coveo.com/rest/search/v2")
-					if !errors.Is(err, tc.headErr) {
-						t.Fatalf("got %v, want %v", err, tc.headErr)
+					resp, err := client.Get(endpoint + "/rest/search/v2")
+					if !errors.Is(err, tc.getErr) {
+						t.Fatalf("got error %v, want %v", err, tc.getErr)
 					}
 					if err == nil {
 						defer resp.Body.Close()
 						n, err := io.Copy(io.Discard, resp.Body)
-						if !errors.Is(err, tc.bodyErr) || (n > 1<<20) != tc.wantBody {
-							t.Errorf("got %d bytes and %v, want %v", n, err, tc.bodyErr)
+						if !errors.Is(err, tc.bodyErr) || n < tc.minBody {
+							t.Errorf("got %d bytes and error %v, want at least %d and %v", n, err, tc.minBody, tc.bodyErr)
 						}
 					}
 					if got := time.Since(start); got != tc.elapsed {
@@ -207,33 +346,12 @@ func TestFaultTime(t *testing.T) {
 	}
 }
 
-// A request whose body never ends fails when its context ends, and nothing stays behind.
-func TestRoundTripBodyTime(t *testing.T) {
+// The bubble reports an error if a goroutine remains.
+func TestEndlessEndsWhenTheClientClosesTheBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pipe, writer := io.Pipe()
-		defer writer.Close()
-		body := &closer{Reader: pipe, close: pipe.Close}
-		start := time.Now()
-		client := &http.Client{Transport: New(Config{}), Timeout: time.Second}
-		resp, err := client.Post("https://acme.org.coveo.com/rest/search/v2", "application/json", body)
-		if err == nil {
-			resp.Body.Close()
-		}
-		if elapsed := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || elapsed != time.Second {
-			t.Errorf("got %v after %v, want a timeout after 1s", err, elapsed)
-		}
-		synctest.Wait()
-		if body.closed != 1 {
-			t.Errorf("the body was closed %d times, want once", body.closed)
-		}
-	})
-}
-
-// A client that has read enough closes the body, and the answer ends.
-func TestEndlessClosed(t *testing.T) {
-	reach(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
+		p := New(Config{})
 		p.Inject(Fault{Endless: true, Body: `{"token":"x"}`})
-		resp, err := client.Get(url + "/rest/search/v2")
+		resp, err := (&http.Client{Transport: p}).Get(endpoint + "/rest/search/v2")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,100 +362,4 @@ func TestEndlessClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-}
-
-// Close must not wait for answers that never end, nor for clients that do not read.
-func TestServerClose(t *testing.T) {
-	t.Run("delay", func(t *testing.T) {
-		s := NewServer(Config{})
-		s.Inject(Fault{Delay: time.Hour})
-		answered := make(chan error, 1)
-		go func() {
-			resp, err := http.Post(s.URL+"/rest/search/v2", "application/json", strings.NewReader("{}"))
-			if err == nil {
-				resp.Body.Close()
-			}
-			answered <- err
-		}()
-		for s.Count() == 0 {
-			runtime.Gosched()
-		}
-		s.Close()
-		if err := <-answered; err == nil {
-			t.Error("got an answer, want an error")
-		}
-	})
-	t.Run("endless", func(t *testing.T) {
-		s := NewServer(Config{})
-		s.Inject(Fault{Endless: true})
-		resp, err := http.Get(s.URL + "/rest/search/v2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		s.Close()
-		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-			t.Error("got a whole answer, want an error")
-		}
-	})
-}
-
-func TestRoundTripContract(t *testing.T) {
-	p := New(Config{})
-	t.Run("canceled", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		body := &closer{Reader: strings.NewReader("{}")}
-		r, _ := http.NewRequestWithContext(ctx, "POST", "https://acme.org.coveo.com/rest/search/v2", body)
-		if _, err := p.RoundTrip(r); !errors.Is(err, context.Canceled) || body.closed != 1 {
-			t.Errorf("got %v, body closed %d times", err, body.closed)
-		}
-	})
-	t.Run("body", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			body := &closer{Reader: strings.NewReader("{}")}
-			r, _ := http.NewRequest("POST", "https://acme.org.coveo.com/rest/search/v2?q=a", body)
-			before := r.Clone(r.Context())
-			resp, err := p.RoundTrip(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			synctest.Wait()
-			if body.closed != 1 {
-				t.Errorf("the body was closed %d times, want once", body.closed)
-			}
-			if r.RequestURI != "" || r.RemoteAddr != "" || r.URL.String() != before.URL.String() || r.Host != before.Host {
-				t.Error("the request was changed")
-			}
-		})
-	})
-	t.Run("HEAD", func(t *testing.T) {
-		resp, b := send(t, p, "HEAD", "/nowhere", "")
-		if resp.StatusCode != 404 || len(b) != 0 || resp.ContentLength <= 0 {
-			t.Errorf("got %d, length %d, %q", resp.StatusCode, resp.ContentLength, b)
-		}
-	})
-	t.Run("recorder", func(t *testing.T) {
-		rec := httptest.NewRecorder()
-		p.ServeHTTP(rec, httptest.NewRequest("GET", "/rest/search/v2", nil))
-		if rec.Code != 401 {
-			t.Errorf("got %d, want 401", rec.Code)
-		}
-	})
-}
-
-// closer counts its closes, and passes them on.
-type closer struct {
-	io.Reader
-	close  func() error // may be nil
-	closed int
-}
-
-func (c *closer) Close() error {
-	c.closed++
-	if c.close == nil {
-		return nil
-	}
-	return c.close()
 }

@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// errFilter says what a query expression may consist of. Anything else is refused, because a filter that is half
-// understood shows more than it should.
-var errFilter = errors.New(`supported are @field==value and @field=="quoted value", joined by AND or white space`)
+// errFilter lists the supported query expressions. Any other is refused,
+// because a filter that is understood only in part would show too much.
+var errFilter = errors.New(
+	`this stand-in supports only @field==value and @field=="quoted value", joined by AND or white space`)
 
 // condition is one @field==value.
 type condition struct {
@@ -16,10 +17,12 @@ type condition struct {
 	value string
 }
 
-// conditionPattern matches a condition at the start of a text, and the white space after it.
+// conditionPattern matches a condition at the start of a text, and the white
+// space after it.
 var conditionPattern = regexp.MustCompile(`^@([A-Za-z][A-Za-z0-9_]*)==(?:"([^"\\]*)"|([\pL\pN_.:/@+-]+))(?:\s+|$)`)
 
-// parseFilter reads a filter, cq or aq. A blank one has no conditions.
+// parseFilter parses a filter, cq or aq. A blank expression has no conditions.
+// The only error is errFilter.
 func parseFilter(expression string) ([]condition, error) {
 	var conditions []condition
 	for rest := strings.TrimSpace(expression); rest != ""; {
@@ -30,7 +33,7 @@ func parseFilter(expression string) ([]condition, error) {
 		conditions = append(conditions, condition{field: strings.ToLower(m[1]), value: m[2] + m[3]})
 		rest = rest[len(m[0]):]
 		if after, ok := strings.CutPrefix(rest, "AND"); ok {
-			// What follows must be a condition: an AND with nothing behind it is refused.
+			// White space and a condition must follow an AND.
 			if rest = strings.TrimSpace(after); rest == "" || rest == after {
 				return nil, errFilter
 			}
@@ -39,8 +42,9 @@ func parseFilter(expression string) ([]condition, error) {
 	return conditions, nil
 }
 
-// matches reports whether the document has the value, in any case. A document without the field does not.
-func (c condition) matches(e *entry) bool {
+// holdsFor reports whether the document's field has the value, in any case. It
+// is false for a document without the field.
+func (c condition) holdsFor(e *entry) bool {
 	value, ok := e.fields[c.field]
 	return ok && strings.EqualFold(value, c.value)
 }

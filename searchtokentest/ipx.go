@@ -1,7 +1,7 @@
 package searchtokentest
 
 import (
-	_ "embed" // for what runs in the browser
+	_ "embed" // for the scripts and the page
 	"encoding/json"
 	"errors"
 	"html/template"
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The scripts are function expressions that take an ipxConfig.
+// Both scripts are function expressions with one parameter, an ipxConfig.
 var (
 	//go:embed ipx_loader.js
 	classicScript string
@@ -23,7 +23,8 @@ var (
 	framedPageTemplate = template.Must(template.New("ipx_page.html").Parse(framedPageHTML))
 )
 
-// experiencePart is what a browser gets of an In-Product Experience.
+// experiencePart is one of the parts of In-Product Experiences that a browser
+// loads.
 type experiencePart int
 
 const (
@@ -32,57 +33,68 @@ const (
 	framedPage // the page in the frame of the classic loader
 )
 
-// experience is what a path of an In-Product Experience names.
+// experience identifies a part of an In-Product Experience.
 type experience struct {
 	organization string
-	id           string // of the page, or of the interface
+	id           string // the id of the page (classic) or of the interface (IPX builder)
 	part         experiencePart
 }
 
-// parseExperience knows the paths of both loaders and of the framed page.
-func parseExperience(path string) (e experience, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	matches := func(pattern ...string) bool {
-		if len(parts) != len(pattern) {
-			return false
-		}
-		for i, want := range pattern {
-			switch want {
-			case "{organization}":
-				e.organization = parts[i]
-			case "{id}":
-				e.id = parts[i]
-			case parts[i]:
-			default:
-				return false
-			}
-		}
-		return e.id != ""
-	}
-	switch {
-	case matches("rest", "organizations", "{organization}", "pages", "{id}", "inappwidget", "loader"):
-		e.part = classicLoader
-	case matches("rest", "organizations", "{organization}", "ipxinterface", "v1", "interfaces", "{id}", "loader"):
-		e.part = builderLoader
-	case matches("pages", "{organization}", "inappwidget", "{id}"):
-		e.part = framedPage
-	default:
-		return experience{}, false
-	}
-	return e, true
+// experiencePaths has the path of each part. {organization} and {id} stand for
+// one segment each.
+var experiencePaths = map[experiencePart]string{
+	classicLoader: "/rest/organizations/{organization}/pages/{id}/inappwidget/loader",
+	builderLoader: "/rest/organizations/{organization}/ipxinterface/v1/interfaces/{id}/loader",
+	framedPage:    "/pages/{organization}/inappwidget/{id}",
 }
 
-// ipxConfig is what a loader or the framed page learns from the platform.
+// parseExperience parses the path of a loader or of the framed page. ok is
+// false for other paths.
+func parseExperience(path string) (e experience, ok bool) {
+	for part, pattern := range experiencePaths {
+		e = experience{part: part}
+		if e.parsePath(path, pattern) && e.id != "" {
+			return e, true
+		}
+	}
+	return experience{}, false
+}
+
+// parsePath sets organization and id, and reports whether path matches pattern.
+func (e *experience) parsePath(path, pattern string) bool {
+	segments, want := strings.Split(path, "/"), strings.Split(pattern, "/")
+	if len(segments) != len(want) {
+		return false
+	}
+	for i, segment := range segments {
+		switch want[i] {
+		case "{organization}":
+			e.organization = segment
+		case "{id}":
+			e.id = segment
+		case segment:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// ipxConfig is the configuration in a loader or in the framed page.
 type ipxConfig struct {
 	OrganizationID string `json:"organizationId"`
 	ID             string `json:"id"`
 	Token          string `json:"token"`
 }
 
-// serveExperience answers with a loader or the framed page, either of which holds the token to search with.
-func (p *Platform) serveExperience(w http.ResponseWriter, c *call, e experience) {
-	token, status, message := p.experienceToken(w, c, e)
-	config := ipxConfig{OrganizationID: p.organization, ID: e.id, Token: token}
+// experienceAPI serves In-Product Experiences.
+type experienceAPI struct{ tokens *issuer }
+
+// serve serves a loader or the framed page. Both contain the token that they
+// search with.
+func (a *experienceAPI) serve(w http.ResponseWriter, c *call, e experience) {
+	token, status, message := a.token(w, c, e)
+	config := ipxConfig{OrganizationID: a.tokens.organization, ID: e.id, Token: token}
 	w.Header().Set("Cache-Control", "private, no-store")
 	switch {
 	case e.part == framedPage:
@@ -96,21 +108,21 @@ func (p *Platform) serveExperience(w http.ResponseWriter, c *call, e experience)
 	}
 }
 
-// experienceToken returns the token of the query, or that of an anonymous visitor where there is none. With a message,
-// there is nothing to search with.
-func (p *Platform) experienceToken(
-	w http.ResponseWriter, c *call, e experience,
-) (token string, status int, message string) {
+// token returns the token in the URL's query, or one for an anonymous visitor
+// if there is none. If the request is refused, it returns an error status with
+// a message; otherwise message is "".
+func (a *experienceAPI) token(w http.ResponseWriter, c *call, e experience) (token string, status int, message string) {
 	token = c.URL.Query().Get("access_token")
-	_, err := p.tokens.verify(token, p.now())
+	_, err := a.tokens.verify(token)
 	switch {
 	case c.Method != http.MethodGet && c.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		return "", http.StatusMethodNotAllowed, "Use GET."
-	case e.organization != p.organization:
+	case e.organization != a.tokens.organization:
 		return "", http.StatusNotFound, "The organization does not exist."
 	case token == "":
-		token = p.IssueToken(Claims{UserIDs: []UserID{{Name: "anonymous", Provider: EmailSecurityProvider}}})
+		anonymous := Claims{UserIDs: []UserID{{Name: "anonymous", Provider: EmailSecurityProvider}}}
+		token, _ = a.tokens.issue(anonymous, maxValidFor)
 	case errors.Is(err, errExpiredToken):
 		return "", http.StatusForbidden, "The access token has expired."
 	case err != nil:
@@ -120,13 +132,15 @@ func (p *Platform) experienceToken(
 }
 
 func writeLoader(w http.ResponseWriter, script string, config ipxConfig) {
-	// encoding/json escapes all that could end a script or a string.
+	// encoding/json escapes every character that could end a script or a
+	// string.
 	argument, _ := json.Marshal(config)
-	defaultContentType(w.Header(), "text/javascript; charset=utf-8")
+	setDefaultContentType(w.Header(), "text/javascript; charset=utf-8")
 	_, _ = w.Write([]byte(strings.TrimSpace(script) + "(" + string(argument) + ");\n"))
 }
 
-// writeLoaderError writes an error as the APIs of In-Product Experiences shape it.
+// writeLoaderError writes an error in the format of the APIs of In-Product
+// Experiences.
 func writeLoaderError(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, status, struct {
 		ErrorCode int    `json:"errorCode"`
@@ -134,10 +148,11 @@ func writeLoaderError(w http.ResponseWriter, status int, message string) {
 	}{status, message})
 }
 
-// writeFramedPage writes the search page, or one that shows a message instead. Pages of any site may frame it.
+// writeFramedPage writes the search page, or a page that shows message if it is
+// not "". Pages of any site may frame it.
 func writeFramedPage(w http.ResponseWriter, status int, config ipxConfig, message string) {
-	defaultContentType(w.Header(), "text/html; charset=utf-8")
-	// The page's own address has the token in it.
+	setDefaultContentType(w.Header(), "text/html; charset=utf-8")
+	// The page's URL contains the token.
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	_ = framedPageTemplate.Execute(w, struct {

@@ -1,4 +1,5 @@
-// The loader of an In-Product Experience of the IPX builder: a button opens a panel with an Atomic search interface.
+// The loader of an In-Product Experience made with the IPX builder. It adds a
+// button that opens a panel with an Atomic search interface.
 (function (config) {
   "use strict";
 
@@ -8,10 +9,12 @@
 
   const widget = document.createElement("coveo-ipx");
   widget.id = `coveo-ipx-${config.id}`;
-  // This element styles the document: two buttons must not cover each other, whichever comes first.
+  // The light DOM holds a style for the document: on a page with both loaders,
+  // in any order, this button moves to the left of the other.
   widget.innerHTML = "<style>body:has(coveo-in-app-widget-loader) coveo-ipx { --coveo-ipx-right: 8.5rem; }</style>";
   const root = widget.attachShadow({ mode: "open" });
-  // The rules of Coveo's theme are for :root, which matches nothing in here: hence the colors on :host.
+  // Coveo's theme sets its colors on :root, which matches nothing in a shadow
+  // tree. That is why :host sets them here.
   root.innerHTML = `
     <link rel="stylesheet" href="${atomic}/themes/coveo.css">
     <style>
@@ -104,7 +107,7 @@
   root.querySelector(".close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) {
-      dialog.close(); // a click beside the panel
+      dialog.close(); // a click outside the panel
     }
   });
   dialog.addEventListener("close", () => {
@@ -119,7 +122,7 @@
     analytics: { analyticsMode: "legacy", originContext: "nextgenipx" },
   };
   if (!coveo) {
-    // Atomic knows the hosts of Coveo's organizations by itself, and no others.
+    // Atomic derives the URLs of Coveo's hosts only.
     configuration.search = { proxyBaseUrl: `${script.origin}/rest/search/v2` };
     configuration.analytics.proxyBaseUrl = script.origin;
   }
@@ -130,7 +133,7 @@
 
   const start = async () => {
     await customElements.whenDefined("atomic-search-interface");
-    search.reflectStateInUrl = false; // the URL is the page's own
+    search.reflectStateInUrl = false; // leave the page's URL as it is
     await search.initialize(configuration);
     status.hidden = true;
     search.hidden = false;

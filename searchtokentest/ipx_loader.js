@@ -1,8 +1,10 @@
-// The classic loader of an In-Product Experience: a button opens a modal panel, and a frame in it searches.
+// The classic loader of an In-Product Experience. It adds a button that opens a
+// modal panel with a search page in a frame.
 (function (config) {
   "use strict";
 
-  // Coveo's hosts are siblings: platform-eu has search-eu and analytics-eu. Any other origin is all three.
+  // On Coveo's hosts, platform-eu has the siblings search-eu and analytics-eu.
+  // Any other origin serves all three.
   const script = new URL(document.currentScript.src);
   const coveo = script.hostname.match(/^platform([a-z-]*)\.cloud\.coveo\.com$/);
   const sibling = (name) => (coveo ? `https://${name}${coveo[1]}.cloud.coveo.com` : script.origin);
@@ -16,7 +18,8 @@
     },
   };
 
-  // Style elements without a nonce are what the real loader adds, too: a page's policy has to allow them.
+  // Like Coveo's loader, this one adds style elements without a nonce. The
+  // page's Content-Security-Policy must allow them.
   const style = `
     :host { all: initial; color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
     button { font: inherit; cursor: pointer; }
@@ -94,7 +97,7 @@
       this.querySelector(".close").addEventListener("click", () => this.dialog.close());
       this.dialog.addEventListener("click", (event) => {
         if (event.target === this.dialog) {
-          this.dialog.close(); // a click beside the panel
+          this.dialog.close(); // a click outside the panel
         }
       });
     }
@@ -134,5 +137,5 @@
     method: "POST",
     headers: { "Authorization": `Bearer ${config.token}`, "Content-Type": "application/json" },
     body: JSON.stringify({ eventType: "inAppWidget", eventValue: "load", language: "en", originLevel1: config.id }),
-  }).catch(() => {}); // the search works without
+  }).catch(() => {}); // the search works without analytics
 })

@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// embeddedConfig is what ends a loader, and what the framed page's script begins with.
+// embeddedConfig matches the configuration at the end of a loader, or at the
+// beginning of the framed page's script.
 var embeddedConfig = regexp.MustCompile(`(?:\)\(|const config = )(\{.*\})\)?;`)
 
-func TestExperiences(t *testing.T) {
+func TestExperiencesSearchWithTheTokenInTheURL(t *testing.T) {
 	p := New(Config{})
-	good, rejected := p.IssueToken(user(alice)), p.IssueToken(user(alice))
+	valid, rejected := p.IssueToken(user(alice)), p.IssueToken(user(alice))
 	p.Reject(rejected)
 	p.SetTokenLife(-1)
 	expired := p.IssueToken(user(alice))
@@ -40,20 +41,21 @@ func TestExperiences(t *testing.T) {
 		for _, tc := range []struct {
 			name, method, organization, token string
 			status                            int
-			user, message                     string
+			user                              string // of the token in the response
+			message                           string // part of the body
 		}{
-			{"good", "GET", "acme", good, 200, alice, ""},
+			{"valid token", "GET", "acme", valid, 200, alice, ""},
 			{"no token", "GET", "acme", "", 200, "anonymous", ""},
 			{"expired", "GET", "acme", expired, 403, "", expiredToken},
 			{"rejected", "GET", "acme", rejected, 403, "", expiredToken},
 			{"foreign", "GET", "acme", foreign, 400, "", badToken},
 			{"garbage", "GET", "acme", "x", 400, "", badToken},
-			{"other organization", "GET", "globex", good, 404, "", unknown},
-			{"HEAD", "HEAD", "acme", good, 200, "", ""},
+			{"another organization", "GET", "globex", valid, 404, "", unknown},
+			{"HEAD", "HEAD", "acme", valid, 200, "", ""},
 			{"HEAD expired", "HEAD", "acme", expired, 403, "", ""},
-			{"POST", "POST", "acme", good, 405, "", "Use GET."},
+			{"POST", "POST", "acme", valid, 405, "", "Use GET."},
 		} {
-			t.Run(part.name+" "+tc.name, func(t *testing.T) {
+			t.Run(part.name+", "+tc.name, func(t *testing.T) {
 				resp, b := send(t, p, tc.method, part.prefix+tc.organization+part.suffix+query("access_token", tc.token), "")
 				if resp.StatusCode != tc.status {
 					t.Errorf("got status %d, want %d", resp.StatusCode, tc.status)
@@ -69,7 +71,7 @@ func TestExperiences(t *testing.T) {
 				if tc.status == 405 {
 					want.Set("Allow", "GET, HEAD")
 				}
-				// The last two would keep the page out of frames.
+				// The last two headers would forbid frames.
 				got := http.Header{}
 				for _, name := range []string{
 					"Allow", "Cache-Control", "Content-Type", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy",
@@ -82,7 +84,10 @@ func TestExperiences(t *testing.T) {
 					t.Errorf("headers (-want +got):\n%s", diff)
 				}
 				if !strings.Contains(string(b), tc.message) {
-					t.Errorf("got %s, want %q in it", b, tc.message)
+					t.Errorf("got body %s, want %q", b, tc.message)
+				}
+				if tc.method == "HEAD" && len(b) != 0 {
+					t.Errorf("got body %s, want none", b)
 				}
 				if got := userOf(t, p, b); got != tc.user {
 					t.Errorf("got a token for %q, want %q", got, tc.user)
@@ -90,14 +95,13 @@ func TestExperiences(t *testing.T) {
 			})
 		}
 	}
-	for _, r := range p.Requests() {
-		if r.Kind != KindIPX {
-			t.Errorf("got %v, want it to be ipx", r)
-		}
+	if got, want := p.Count(KindIPX), p.Count(); got != want {
+		t.Errorf("got %d requests of kind ipx, want all %d", got, want)
 	}
 }
 
-// userOf returns whom the token is for that an In-Product Experience holds, or "".
+// userOf returns the user of the token in a loader or in the framed page, or ""
+// if there is no token.
 func userOf(t *testing.T, p *Platform, body []byte) string {
 	t.Helper()
 	match := embeddedConfig.FindSubmatch(body)
@@ -109,28 +113,28 @@ func userOf(t *testing.T, p *Platform, body []byte) string {
 	if diff := cmp.Diff(ipxConfig{OrganizationID: "acme", ID: "6f9d", Token: config.Token}, config); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
-	claims, err := p.tokens.verify(config.Token, p.now())
+	claims, err := p.tokens.verify(config.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return claims.UserIDs[0].Name
 }
 
-// An id comes from a URL, and must stay a string wherever it lands.
-func TestExperienceID(t *testing.T) {
+// The id comes from a URL, so it may contain markup.
+func TestExperienceIDStaysAString(t *testing.T) {
 	p := New(Config{})
 	for _, tc := range []struct {
 		name, target string
 		status       int
-		want         string // the id
+		want         string // the id, if the status is 200
 	}{
 		{"markup in loader", "/rest/organizations/acme/pages/%3C!--%3Cb%3E%22'/inappwidget/loader", 200, `<!--<b>"'`},
 		{"markup in builder", "/rest/organizations/acme/ipxinterface/v1/interfaces/%3Cscript%3E/loader", 200, `<script>`},
 		{"markup in page", "/pages/acme/inappwidget/%3C!--%3Cb%3E%22'%E2%80%A8", 200, "<!--<b>\"'\u2028"},
 		{"slash in loader", "/rest/organizations/acme/pages/%3C%2Fscript%3E/inappwidget/loader", 404, ""},
 		{"slash in page", "/pages/acme/inappwidget/%3C%2Fscript%3E", 404, ""},
-		{"none in loader", "/rest/organizations/acme/pages//inappwidget/loader", 404, ""},
-		{"none in page", "/pages/acme/inappwidget/", 404, ""},
+		{"no id in loader", "/rest/organizations/acme/pages//inappwidget/loader", 404, ""},
+		{"no id in page", "/pages/acme/inappwidget/", 404, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			resp, b := send(t, p, "GET", tc.target, "")
@@ -146,7 +150,33 @@ func TestExperienceID(t *testing.T) {
 				t.Errorf("got id %q and error %v, want %q", config.ID, err, tc.want)
 			}
 			if strings.ContainsAny(string(embedded), "<>\u2028") {
-				t.Errorf("got %s, with characters that may end a script or a string", embedded)
+				t.Errorf("got %s, want no character that can end a script or a string", embedded)
+			}
+		})
+	}
+}
+
+func TestParseExperience(t *testing.T) {
+	for _, tc := range []struct {
+		path string
+		want experience
+		ok   bool
+	}{
+		{"/rest/organizations/acme/pages/1/inappwidget/loader", experience{"acme", "1", classicLoader}, true},
+		{"/rest/organizations/acme/ipxinterface/v1/interfaces/1/loader", experience{"acme", "1", builderLoader}, true},
+		{"/pages/acme/inappwidget/1", experience{"acme", "1", framedPage}, true},
+		{"/pages//inappwidget/1", experience{"", "1", framedPage}, true},
+		{"/pages/acme/inappwidget/", experience{}, false},
+		{"/pages/acme/inappwidget/1/2", experience{}, false},
+		{"/pages/acme/inappwidget", experience{}, false},
+		{"/page/acme/inappwidget/1", experience{}, false},
+		{"/rest/organizations/acme/pages/1/inappwidget/load", experience{}, false},
+		{"/", experience{}, false},
+	} {
+		t.Run(tc.path, func(t *testing.T) {
+			got, ok := parseExperience(tc.path)
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(experience{})); diff != "" || ok != tc.ok {
+				t.Errorf("got ok %v, want %v; experience (-want +got):\n%s", ok, tc.ok, diff)
 			}
 		})
 	}

@@ -1,204 +1,117 @@
 package searchtokentest
 
 import (
-	"fmt"
-	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
+	"testing/synctest"
+	"time"
 )
 
-func TestZeroConfig(t *testing.T) {
-	p := New(Config{})
-	counts := map[string]int{}
-	for _, name := range []string{alice, bob, "anonymous"} {
-		_, answer := search(t, p, p.IssueToken(user(name)), "{}")
-		counts[name] = answer.TotalCount
-	}
-	if diff := cmp.Diff(map[string]int{alice: 7, bob: 7, "anonymous": 4}, counts); diff != "" {
-		t.Errorf("documents (-want +got):\n%s", diff)
-	}
-	_, answer := search(t, New(Config{Documents: []Document{}}), "", "{}")
-	if answer.TotalCount != 0 {
-		t.Errorf("got %d documents in an empty index", answer.TotalCount)
-	}
-}
-
-func TestConfigIsCopied(t *testing.T) {
-	documents := []Document{{Title: "Secret", URI: "1", Allowed: []string{bob}}}
-	p := New(Config{Documents: documents})
-	documents[0].Allowed[0] = alice
-	if _, answer := search(t, p, p.IssueToken(user(alice)), "{}"); answer.TotalCount != 0 {
-		t.Error("a change to the caller's documents reached the index")
-	}
-}
-
-func TestCORS(t *testing.T) {
-	const origin = "https://www.example.com"
+func TestConfigSelectsOrganizationAndKey(t *testing.T) {
 	for _, tc := range []struct {
-		name, method, target string
-		headers              []string
-		status               int
-		want                 http.Header
+		name              string
+		cfg               Config
+		organization, key string
+		status            int
 	}{
-		{
-			"preflight", "OPTIONS", "/rest/search/v2",
-			[]string{"Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"},
-			204,
-			http.Header{
-				"Access-Control-Allow-Origin": {origin}, "Access-Control-Allow-Credentials": {"true"},
-				"Access-Control-Allow-Methods": {"GET, POST, OPTIONS"}, "Access-Control-Allow-Headers": {"authorization,content-type"},
-				"Access-Control-Expose-Headers": {"X-Request-ID"}, "Vary": {"Origin"},
-			},
-		},
-		{
-			"error", "GET", "/rest/search/v2", []string{"Origin", origin}, 401,
-			http.Header{
-				"Access-Control-Allow-Origin": {origin}, "Access-Control-Allow-Credentials": {"true"},
-				"Access-Control-Expose-Headers": {"X-Request-ID"}, "Vary": {"Origin"},
-			},
-		},
-		{"no origin", "GET", "/rest/search/v2", nil, 401, http.Header{"Vary": {"Origin"}}},
+		{"defaults", Config{}, "acme", DefaultAPIKey, 200},
+		{"default organization only", Config{}, "globex", DefaultAPIKey, 404},
+		{"configured", Config{OrganizationID: "globex", APIKey: "key"}, "globex", "key", 200},
+		{"default key no longer valid", Config{OrganizationID: "globex", APIKey: "key"}, "globex", DefaultAPIKey, 401},
+		{"default organization no longer known", Config{OrganizationID: "globex", APIKey: "key"}, "acme", "key", 404},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			resp, _ := send(t, New(Config{}), tc.method, tc.target, "", tc.headers...)
-			got := http.Header{}
-			for name, values := range resp.Header {
-				if strings.HasPrefix(name, "Access-Control-") || name == "Vary" {
-					got[name] = values
-				}
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" || resp.StatusCode != tc.status {
-				t.Errorf("status %d, headers (-want +got):\n%s", resp.StatusCode, diff)
+			p := New(tc.cfg)
+			target := "/rest/search/v2/token?organizationId=" + tc.organization
+			resp, b := sendAs(t, p, tc.key, "POST", target, `{"userIds":[`+aliceJSON+`]}`)
+			if resp.StatusCode != tc.status {
+				t.Errorf("got status %d, want %d: %s", resp.StatusCode, tc.status, b)
 			}
 		})
 	}
 }
 
-func TestBodyTooLarge(t *testing.T) {
-	resp, _ := askToken(t, New(Config{}), strings.Repeat(" ", maxBody+1))
-	if resp.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("got status %d, want 413", resp.StatusCode)
-	}
-}
-
-func TestAnalytics(t *testing.T) {
-	p := New(Config{})
-	good, rejected := p.IssueToken(user(alice)), p.IssueToken(user(alice))
-	p.Reject(rejected)
-	const invalid = `{"message":"The provided token is not a valid token.","type":"InvalidToken"}`
+func TestEmptyDocumentsMakeAnEmptyIndex(t *testing.T) {
 	for _, tc := range []struct {
-		name, target, token string
-		status              int
-		want                string
+		name      string
+		documents []Document
+		want      int
 	}{
-		{"search", "/rest/ua/v15/analytics/search?org=acme", good, 200, `"visitId"`},
-		{"searches", "/rest/ua/v15/analytics/searches", good, 200, `"searchEventResponses":[{`},
-		{"custom of Atomic", "/rest/v15/analytics/custom", good, 200, `"visitorId"`},
-		{"visit", "/rest/ua/v15/analytics/visit", good, 200, `"id"`},
-		{"top queries", "/rest/ua/v15/stats/topQueries", good, 200, `[]`},
-		{"events", "/rest/organizations/acme/events/v1", good, 200, `{}`},
-		{"status", "/rest/ua/v15/analytics/status", "", 200, `ok`},
-		{"rejected", "/rest/ua/v15/analytics/click", rejected, 400, invalid},
-		{"rejected events", "/rest/organizations/acme/events/v1", rejected, 400, invalid},
-		{"no token", "/rest/ua/v15/analytics/click", "", 400, invalid},
+		{"nil", nil, 4},
+		{"empty", []Document{}, 0},
+		{"one", []Document{{Title: "A", URI: "1"}}, 1},
 	} {
-		for _, place := range []string{"header", "query"} {
-			t.Run(tc.name+" "+place, func(t *testing.T) {
-				target, header := tc.target, "Bearer "+tc.token
-				if place == "query" {
-					separator := "?"
-					if strings.Contains(target, "?") {
-						separator = "&"
-					}
-					target, header = target+separator+"access_token="+tc.token, ""
-				}
-				resp, b := send(t, p, "POST", target, `[{}]`, "Authorization", header)
-				if resp.StatusCode != tc.status || !strings.Contains(string(b), tc.want) {
-					t.Errorf("got status %d and %s, want %d and %s", resp.StatusCode, b, tc.status, tc.want)
-				}
-			})
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			p := New(Config{Documents: tc.documents})
+			status, response := search(t, p, p.IssueToken(user("anonymous")), "{}")
+			if status != 200 || response.TotalCount != tc.want {
+				t.Errorf("got status %d and %d documents, want 200 and %d", status, response.TotalCount, tc.want)
+			}
+		})
 	}
-	for _, r := range p.Requests() {
-		if r.Kind != KindAnalytics {
-			t.Errorf("got %v, want it to be analytics", r)
+}
+
+func TestMaxRequestsDefaultsTo1000(t *testing.T) {
+	for limit, want := range map[int]int{-1: 1000, 0: 1000, 1: 1, 5: 5} {
+		if got := New(Config{MaxRequests: limit}).requests.max; got != want {
+			t.Errorf("MaxRequests %d: got %d, want %d", limit, got, want)
 		}
 	}
 }
 
-func TestRequests(t *testing.T) {
-	p := New(Config{MaxRequests: 3})
-	claims := user(alice)
-	claims.SearchHub = "hub"
-	token := p.IssueToken(claims)
-	p.Reject(token)
-	search(t, p, token, `{"q":"first"}`)
-	p.AcceptAll()
-	search(t, p, token, `{"q":"second"}`)
-	send(t, p, "POST", "/rest/search/v2/querySuggest", `{}`)
-	send(t, p, "OPTIONS", "/rest/search/v2", "")
-
-	var kinds []string
-	for _, r := range p.Requests() {
-		kinds = append(kinds, fmt.Sprint(r))
-	}
-	want := []string{
-		"search: POST /rest/search/v2: 200", "suggest: POST /rest/search/v2/querySuggest: 401", "preflight: OPTIONS /rest/search/v2: 204",
-	}
-	if diff := cmp.Diff(want, kinds); diff != "" {
-		t.Errorf("requests (-want +got):\n%s", diff)
-	}
-	if got := p.Count(KindSearch); got != 2 {
-		t.Errorf("got %d searches, want 2", got)
-	}
-	if got := p.Count(); got != 4 {
-		t.Errorf("got %d requests, want 4", got)
-	}
-
-	list := p.Requests(KindSearch, KindSuggest)
-	if len(list) != 2 {
-		t.Fatalf("got %d requests, want 2", len(list))
-	}
-	r := list[0]
-	if string(r.Body) != `{"q":"second"}` || r.SearchHub != "hub" || r.Claims.UserIDs[0].Name != alice || r.Query.Get("organizationId") != "acme" {
-		t.Errorf("got body %s, hub %q, claims %+v, query %v", r.Body, r.SearchHub, r.Claims, r.Query)
-	}
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		if text := fmt.Sprintf(format, list); strings.Contains(text, token) {
-			t.Errorf("%s shows the token", format)
+func TestClockSkewMovesTheExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for skew, want := range map[time.Duration]int{-time.Minute: 200, 0: 200, time.Minute: 419} {
+			p := New(Config{ClockSkew: skew})
+			token := p.IssueToken(Claims{IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Unix() + 60})
+			if got := searchStatus(t, p, token); got != want {
+				t.Errorf("skew %v: got status %d, want %d", skew, got, want)
+			}
 		}
-	}
-	r.Body[0], r.Claims.UserIDs[0].Name = 'x', bob
-	r.Header.Set("Authorization", "")
-	if again := p.Requests(KindSearch)[0]; again.Body[0] != '{' || again.Claims.UserIDs[0].Name != alice || again.Header.Get("Authorization") == "" {
-		t.Error("a change to a copy reached the record")
-	}
+	})
+}
 
-	p.ResetRequests()
-	if len(p.Requests()) != 0 || p.Count() != 0 {
-		t.Error("requests are left after ResetRequests")
+func TestServeHTTPLimitsTheBody(t *testing.T) {
+	for size, want := range map[int]int{maxBody: 400, maxBody + 1: 413} {
+		p := New(Config{})
+		if resp, _ := requestToken(t, p, strings.Repeat(" ", size)); resp.StatusCode != want {
+			t.Errorf("%d bytes: got status %d, want %d", size, resp.StatusCode, want)
+		}
+		if got := p.Count(KindToken); got != 1 {
+			t.Errorf("%d bytes: got %d requests on record, want 1", size, got)
+		}
 	}
 }
 
-// What tests do at once; the race detector looks on.
-func TestConcurrentUse(t *testing.T) {
+func TestServeHTTPWorksWithARecorder(t *testing.T) {
+	rec := httptest.NewRecorder()
+	New(Config{}).ServeHTTP(rec, httptest.NewRequest("GET", "/rest/search/v2", nil))
+	if rec.Code != 401 {
+		t.Errorf("got status %d, want 401", rec.Code)
+	}
+	if rec.Header().Get("X-Request-ID") == "" {
+		t.Error("got no X-Request-ID")
+	}
+}
+
+// This test is for the race detector.
+func TestMethodsAreSafeForConcurrentUse(t *testing.T) {
 	p := New(Config{MaxRequests: 10})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for range 20 {
-				resp, b := askToken(t, p, `{"userIds":[`+aliceJSON+`]}`)
-				var answer struct{ Token string }
-				if decode(t, b, &answer); resp.StatusCode == 200 {
-					searchStatus(t, p, answer.Token)
+				resp, b := requestToken(t, p, `{"userIds":[`+aliceJSON+`]}`)
+				var issued struct{ Token string }
+				if decode(t, b, &issued); resp.StatusCode == 200 {
+					searchStatus(t, p, issued.Token)
 				}
 				switch i % 4 {
 				case 0:
 					p.Inject(Fault{Status: 503, Times: 1})
-					p.Reject(answer.Token)
+					p.Reject(issued.Token)
 				case 1:
 					p.Requests()
 					p.RejectAll()

@@ -10,53 +10,58 @@ import (
 	"time"
 )
 
-// Kind is what a request asks of the platform.
+// Kind classifies the requests to a [Platform].
 type Kind string
 
 // The kinds of requests.
 const (
-	KindToken     Kind = "token"     // a search token is asked for
+	KindToken     Kind = "token"     // a token call
 	KindSearch    Kind = "search"    // a query
 	KindSuggest   Kind = "suggest"   // query suggestions
-	KindAnalytics Kind = "analytics" // usage analytics and events
+	KindAnalytics Kind = "analytics" // an event of Usage Analytics or of the Event Protocol
 	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience, or the page in its frame
-	KindPreflight Kind = "preflight" // a CORS preflight, whatever it is for
-	KindOther     Kind = "other"     // all else: query plans, facet search, item previews, unknown paths
+	KindPreflight Kind = "preflight" // a CORS preflight for a request of any kind
+	KindOther     Kind = "other"     // query plans, facet search, item previews and unknown paths
 )
 
-// maxRecordedBody is how much of a body a Request keeps, in bytes.
+// maxRecordedBody is the size limit of Request.Body, in bytes.
 const maxRecordedBody = 64 << 10
 
-// Request is a request that reached the platform. What a Platform returns is the caller's own copy.
+// Request is a request that a [Platform] received. [Platform.Requests] returns
+// deep copies, which the caller may modify.
 //
-// Header, Query and Body hold what was sent, API keys and tokens included; formatting a Request shows none of them.
+// Query, Header and Body contain the API keys and tokens that the client sent.
+// [Request.String] and the verbs %v, %+v, %#v and %s show none of them.
 type Request struct {
 	Kind   Kind
-	Time   time.Time // when it arrived, by time.Now
+	Time   time.Time // when it arrived, according to time.Now without Config.ClockSkew
 	Method string
-	Host   string // with the port, where the URL has one
+	Host   string // with the port, if the URL has one
 	Path   string
 	Query  url.Values
 	Header http.Header
 	Body   []byte // at most the first 64 KiB
 
-	// Claims are those of the search token that came with the request, even if it is expired or rejected; for
-	// KindToken those of the token that was issued. Nil: there is no token of this platform.
+	// Claims are the claims of the search token in the request, even if it has
+	// expired or was rejected. For [KindToken] they are the claims of the
+	// issued token. Nil if there is no token with the platform's signature.
 	Claims *Claims
 
-	// SearchHub is the search hub in effect: the token's, or else the query's. Empty for kinds that have none.
+	// SearchHub is the search hub in effect: the token's, or else the query's.
+	// It is set for [KindSearch] and [KindSuggest] only.
 	SearchHub string
 
-	// Status is that of the answer. 0: there is none yet, or there never will be.
+	// Status is the status of the response. It is 0 while the request is in
+	// progress, or if the connection was dropped.
 	Status int
 }
 
-// String tells kind, method, path and status, and no secret.
+// String returns kind, method, path and status. The result contains no secret.
 func (r Request) String() string {
 	return fmt.Sprintf("%s: %s %s: %d", r.Kind, r.Method, r.Path, r.Status)
 }
 
-// GoString is String.
+// GoString returns [Request.String], so that %#v shows no secret.
 func (r Request) GoString() string { return r.String() }
 
 func (r *Request) clone() Request {
@@ -71,31 +76,33 @@ func (r *Request) clone() Request {
 	return c
 }
 
-// Requests returns the requests of the kinds given that the platform remembers (see Config.MaxRequests), oldest first;
-// without kinds, all of them.
+// Requests returns the remembered requests of the given kinds, or of every kind
+// if none is given, oldest first. The platform remembers the last
+// [Config.MaxRequests] requests.
 func (p *Platform) Requests(kinds ...Kind) []Request { return p.requests.list(kinds) }
 
-// Count returns how many requests of the kinds given have arrived since the last ResetRequests, without kinds how many
-// in all. It counts those too that the platform no longer remembers.
+// Count returns the number of requests of the given kinds, or of every kind if
+// none is given, since New or the last [Platform.ResetRequests]. It includes
+// requests that the platform no longer remembers.
 func (p *Platform) Count(kinds ...Kind) int { return p.requests.count(kinds) }
 
-// ResetRequests forgets all requests, and counts from zero again.
+// ResetRequests forgets all requests and sets every count to zero.
 func (p *Platform) ResetRequests() { p.requests.reset() }
 
-// requestLog remembers the last requests. Its mutex guards the Requests that are in it, too.
+// requestLog holds the last requests. It is safe for concurrent use.
 type requestLog struct {
 	max int
 
-	mu     sync.Mutex
-	last   []*Request
-	counts map[Kind]int
+	mu       sync.Mutex // guards the fields below, and every Request in requests
+	requests []*Request // oldest first
+	counts   map[Kind]int
 }
 
 func newRequestLog(limit int) *requestLog {
 	return &requestLog{max: limit, counts: make(map[Kind]int)}
 }
 
-func (l *requestLog) add(kind Kind, r *http.Request, body []byte, claims *Claims) *Request {
+func (l *requestLog) add(kind Kind, r *http.Request, body []byte, claims *Claims) *call {
 	req := &Request{
 		Kind:   kind,
 		Time:   time.Now(),
@@ -109,25 +116,19 @@ func (l *requestLog) add(kind Kind, r *http.Request, body []byte, claims *Claims
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.last) >= l.max {
-		l.last = slices.Delete(l.last, 0, 1)
+	if len(l.requests) >= l.max {
+		l.requests = slices.Delete(l.requests, 0, 1)
 	}
-	l.last = append(l.last, req)
+	l.requests = append(l.requests, req)
 	l.counts[kind]++
-	return req
-}
-
-func (l *requestLog) update(r *Request, change func(*Request)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	change(r)
+	return &call{Request: r, body: body, log: l, record: req}
 }
 
 func (l *requestLog) list(kinds []Kind) []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var list []Request
-	for _, r := range l.last {
+	for _, r := range l.requests {
 		if len(kinds) == 0 || slices.Contains(kinds, r.Kind) {
 			list = append(list, r.clone())
 		}
@@ -150,22 +151,37 @@ func (l *requestLog) count(kinds []Kind) int {
 func (l *requestLog) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = nil
+	l.requests = nil
 	clear(l.counts)
 }
 
-// statusWriter notes the status of an answer.
+// call is a request that is being served.
+type call struct {
+	*http.Request
+	body []byte
+
+	log    *requestLog
+	record *Request // guarded by log.mu
+}
+
+// update changes the record of the call.
+func (c *call) update(change func(*Request)) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	change(c.record)
+}
+
+// statusWriter records the status of the response.
 type statusWriter struct {
 	http.ResponseWriter
-	log    *requestLog
-	record *Request
-	wrote  bool
+	call  *call
+	wrote bool
 }
 
 func (w *statusWriter) WriteHeader(status int) {
 	if !w.wrote {
 		w.wrote = true
-		w.log.update(w.record, func(r *Request) { r.Status = status })
+		w.call.update(func(r *Request) { r.Status = status })
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -176,6 +192,3 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	}
 	return w.ResponseWriter.Write(b)
 }
-
-// Unwrap lets http.ResponseController reach the writer beneath.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -6,19 +6,23 @@ import (
 	"net/http/httptest"
 )
 
-// Server is a Platform that listens on loopback, for browsers and for clients that shall use a real connection.
+// Server is a [Platform] that listens on loopback, for browsers and for clients
+// that need a real connection. The zero Server does not work; use [NewServer].
+// All methods are safe for concurrent use.
 type Server struct {
 	*Platform
 
-	// URL is the server's address, "http://127.0.0.1:port" without a trailing slash. It takes the place of the
-	// organization's endpoint, of its analytics endpoint and of the platform's host.
+	// URL is the server's address, "http://127.0.0.1:port" without a trailing
+	// slash. It replaces the organization's endpoints for search and analytics,
+	// and the platform's host.
 	URL string
 
 	server *httptest.Server
 	cancel context.CancelFunc
 }
 
-// NewServer starts a server for cfg. The caller must call Close.
+// NewServer starts a server for cfg. The caller must call [Server.Close].
+// NewServer panics if it cannot listen, as [httptest.NewServer] does.
 func NewServer(cfg Config) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{Platform: New(cfg), cancel: cancel}
@@ -29,8 +33,9 @@ func NewServer(cfg Config) *Server {
 	return s
 }
 
-// Close shuts the server down. It ends calls that are under way, delayed and endless answers among them, and does not
-// wait for their clients. The Platform stays usable for what it has recorded.
+// Close shuts the server down. It ends all responses in progress, including
+// delayed and endless ones, and does not wait for clients. The Platform and its
+// recorded requests remain usable.
 func (s *Server) Close() {
 	s.cancel()
 	s.server.CloseClientConnections()

@@ -1,12 +1,10 @@
 package searchtokentest
 
 import (
-	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"mime"
 	"net/http"
@@ -15,13 +13,14 @@ import (
 	"time"
 )
 
-// What a token's life may be.
+// The limits of validFor.
 const (
 	minValidFor = 15 * time.Minute
 	maxValidFor = 24 * time.Hour
 )
 
-// tokenRequest is the body of a token call: Coveo's RestTokenParams, without what Coveo keeps to itself.
+// tokenRequest is the body of a token call: Coveo's RestTokenParams, without
+// the properties that are reserved for Coveo.
 type tokenRequest struct {
 	UserIDs                    []UserID            `json:"userIds"`
 	UserDisplayName            string              `json:"userDisplayName"`
@@ -44,18 +43,24 @@ var (
 	userIDTypes      = []string{"User", "Group", "VirtualGroup", "Unknown"}
 )
 
-// serveToken answers POST /rest/search/v2/token.
-func (p *Platform) serveToken(w http.ResponseWriter, c *call) {
+// tokenAPI serves token calls.
+type tokenAPI struct {
+	apiKey string
+	tokens *issuer
+}
+
+// serve serves POST /rest/search/v2/token.
+func (a *tokenAPI) serve(w http.ResponseWriter, c *call) {
 	if c.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
 		writeError(w, http.StatusMethodNotAllowed, "Use POST.")
 		return
 	}
-	if subtle.ConstantTimeCompare([]byte(bearer(c.Request)), []byte(p.apiKey)) != 1 {
-		writeError(w, http.StatusUnauthorized, "Invalid access token.")
+	if subtle.ConstantTimeCompare([]byte(bearer(c.Request)), []byte(a.apiKey)) != 1 {
+		writeError(w, http.StatusUnauthorized, errorMessage(http.StatusUnauthorized))
 		return
 	}
-	if !p.ownOrganization(c.Request) {
+	if !isForOrganization(c.Request, a.tokens.organization) {
 		writeUnknownOrganization(w)
 		return
 	}
@@ -63,43 +68,41 @@ func (p *Platform) serveToken(w http.ResponseWriter, c *call) {
 		writeError(w, http.StatusUnsupportedMediaType, "The content type must be application/json.")
 		return
 	}
-	req, fault := parseTokenRequest(c.body)
-	if fault != "" {
-		writeError(w, http.StatusBadRequest, fault)
+	req, problem := parseTokenRequest(c.body)
+	if problem != "" {
+		writeError(w, http.StatusBadRequest, problem)
 		return
 	}
-	life := maxValidFor
+	lifetime := maxValidFor
 	if req.ValidFor != nil {
-		life = time.Duration(*req.ValidFor) * time.Millisecond
+		lifetime = time.Duration(*req.ValidFor) * time.Millisecond
 	}
-	token, claims := p.issue(Claims{
+	token, claims := a.tokens.issue(Claims{
 		UserIDs:         req.UserIDs,
 		SearchHub:       req.SearchHub,
 		Pipeline:        req.Pipeline,
 		Filter:          req.Filter,
 		UserDisplayName: req.UserDisplayName,
 		UserGroups:      req.UserGroups,
-	}, life)
-	p.requests.update(c.record, func(r *Request) { r.Claims = claims })
+	}, lifetime)
+	c.update(func(r *Request) { r.Claims = claims })
 	writeJSON(w, http.StatusOK, struct {
 		Token string `json:"token"`
 	}{token})
 }
 
-// parseTokenRequest refuses properties that it does not know, and known ones in another case, which encoding/json
-// would take: a misspelt filter must not become a token without one. The fault is a sentence for the answer.
-func parseTokenRequest(body []byte) (req *tokenRequest, fault string) {
+// parseTokenRequest parses the body of a token call. It refuses unknown
+// properties, and known ones in another case, which encoding/json would accept:
+// a misspelled filter must not lead to a token without one. problem is the
+// message for the response, or "".
+func parseTokenRequest(body []byte) (req *tokenRequest, problem string) {
 	const malformed = "Invalid JSON format in request body."
 	var properties map[string]json.RawMessage
-	d := json.NewDecoder(bytes.NewReader(body))
-	if d.Decode(&properties) != nil || properties == nil {
+	if json.Unmarshal(body, &properties) != nil || properties == nil {
 		return nil, malformed
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, malformed
-	}
-	if fault := unknownProperty("", properties, tokenProperties); fault != "" {
-		return nil, fault
+	if problem := unknownProperty("", properties, tokenProperties); problem != "" {
+		return nil, problem
 	}
 	if raw, ok := properties["userIds"]; ok {
 		var ids []map[string]json.RawMessage
@@ -107,8 +110,8 @@ func parseTokenRequest(body []byte) (req *tokenRequest, fault string) {
 			return nil, "userIds must be an array of objects."
 		}
 		for i, id := range ids {
-			if fault := unknownProperty(fmt.Sprintf("userIds[%d].", i), id, userIDProperties); fault != "" {
-				return nil, fault
+			if problem := unknownProperty(fmt.Sprintf("userIds[%d].", i), id, userIDProperties); problem != "" {
+				return nil, problem
 			}
 		}
 	}
@@ -119,10 +122,12 @@ func parseTokenRequest(body []byte) (req *tokenRequest, fault string) {
 		}
 		return nil, malformed
 	}
-	return req, req.fault()
+	return req, req.problems()
 }
 
-func unknownProperty(prefix string, object map[string]json.RawMessage, known []string) (fault string) {
+// unknownProperty returns a message about the first property that is not known,
+// or "".
+func unknownProperty(prefix string, object map[string]json.RawMessage, known []string) (problem string) {
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		if !slices.Contains(known, name) {
 			return fmt.Sprintf("Unknown property %q.", prefix+name)
@@ -131,10 +136,11 @@ func unknownProperty(prefix string, object map[string]json.RawMessage, known []s
 	return ""
 }
 
-// fault names all that Coveo documents as wrong with t, in the sentences that the answer shows; "" if nothing is.
-func (t *tokenRequest) fault() string {
-	var faults []string
-	add := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+// problems returns a sentence for each rule in Coveo's documentation that t
+// violates, or "".
+func (t *tokenRequest) problems() string {
+	var problems []string
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 
 	if len(t.UserIDs) == 0 {
 		add("userIds is required.")
@@ -164,10 +170,11 @@ func (t *tokenRequest) fault() string {
 			add(`allowedDictionaryFieldKeys.%s must be ["*"].`, field)
 		}
 	}
-	return strings.Join(faults, " ")
+	return strings.Join(problems, " ")
 }
 
-// mediaType returns the content type of a request without its parameters, in lower case, or "".
+// mediaType returns the content type of a request without its parameters, in
+// lower case, or "".
 func mediaType(r *http.Request) string {
 	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return t

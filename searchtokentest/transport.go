@@ -10,14 +10,18 @@ import (
 	"sync"
 )
 
-// errDropped is what a client gets that waits for an answer on a connection which ends.
+// errDropped is the error of a client whose connection is closed before the
+// response begins.
 var errDropped = fmt.Errorf("searchtokentest: connection dropped: %w", io.ErrUnexpectedEOF)
 
-// RoundTrip lets the platform answer r within the process, whatever its host: http.Client{Transport: p} is a client
-// of p. It behaves as a connection does: it streams the body, it ends with the request's context, and answers that a
-// Fault delays, cuts off or drops fail as they do on the network. The caller must close the response's body.
+// RoundTrip serves r in this process, for any host in its URL: the platform can
+// be the Transport of an [http.Client].
 //
-// There is no socket behind it, so a testing/synctest bubble can hold both ends.
+// RoundTrip behaves like a network connection. It streams the response body and
+// ends when the request's context ends. Responses that a [Fault] delays, cuts
+// off or drops fail as they do on a network. The caller must close the
+// response's body. Because RoundTrip uses no socket, client and platform can
+// run in one testing/synctest bubble.
 func (p *Platform) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		if r.Body != nil {
@@ -27,10 +31,16 @@ func (p *Platform) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	pr, pw := io.Pipe()
-	w := &pipeWriter{header: make(http.Header), body: pw, head: r.Method == http.MethodHead, started: make(chan struct{})}
+	w := &pipeWriter{
+		header:  make(http.Header),
+		body:    pw,
+		isHead:  r.Method == http.MethodHead,
+		started: make(chan struct{}),
+	}
 	in := serverRequest(r.WithContext(ctx))
 	closeBody := sync.OnceFunc(func() { _ = in.Body.Close() })
-	// The reader of the answer learns why it ends early, and the handler does not wait for the rest of the request.
+	// When ctx ends, the reader of the response gets the reason, and the
+	// handler stops waiting for the rest of the request body.
 	stop := context.AfterFunc(ctx, func() {
 		_ = pw.CloseWithError(ctx.Err())
 		closeBody()
@@ -61,14 +71,15 @@ func (p *Platform) RoundTrip(r *http.Request) (*http.Response, error) {
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        w.sent,
+		Header:        w.sentHeader,
 		Body:          &pipeBody{PipeReader: pr, cancel: cancel},
-		ContentLength: w.length,
+		ContentLength: w.contentLength,
 		Request:       r,
 	}, nil
 }
 
-// serverRequest makes of a client's request, which is already a copy, what a server would see.
+// serverRequest changes r from a client's request to what a server would
+// receive, and returns it. r must be a copy.
 func serverRequest(r *http.Request) *http.Request {
 	if r.Host == "" {
 		r.Host = r.URL.Host
@@ -80,11 +91,12 @@ func serverRequest(r *http.Request) *http.Request {
 		r.Header = make(http.Header)
 	}
 	r.RequestURI = r.URL.RequestURI()
-	r.RemoteAddr = "192.0.2.1:1234" // a documentation address: there is no peer
+	r.RemoteAddr = "192.0.2.1:1234" // an address for documentation, as httptest.NewRequest has
 	return r
 }
 
-// pipeBody is the body of an answer; closing it tells the handler that the client is gone.
+// pipeBody is the body of a response. Closing it cancels the context of the
+// handler's request.
 type pipeBody struct {
 	*io.PipeReader
 	cancel context.CancelFunc
@@ -95,20 +107,21 @@ func (b *pipeBody) Close() error {
 	return b.PipeReader.Close()
 }
 
-// pipeWriter is the handler's side of RoundTrip. The fields that the client's side reads are set before started closes.
+// pipeWriter is the ResponseWriter of RoundTrip. RoundTrip itself may read
+// status, sentHeader and contentLength only after started is closed.
 type pipeWriter struct {
 	header  http.Header
 	body    *io.PipeWriter
-	head    bool // no body is sent
-	written int64
+	isHead  bool  // the request is a HEAD: discard the body
+	written int64 // bytes of the body
 
-	started chan struct{}
-	once    sync.Once
-	status  int // 0: the connection ended without an answer
-	sent    http.Header
-	length  int64 // -1: not announced
+	started       chan struct{}
+	once          sync.Once
+	status        int // 0: the connection was dropped
+	sentHeader    http.Header
+	contentLength int64 // -1: unknown
 
-	bodiless bool // by its status
+	noBody bool // the status does not allow a body
 }
 
 func (w *pipeWriter) Header() http.Header { return w.header }
@@ -116,18 +129,18 @@ func (w *pipeWriter) Header() http.Header { return w.header }
 func (w *pipeWriter) WriteHeader(status int) {
 	w.once.Do(func() {
 		w.status = status
-		w.sent = w.header.Clone()
-		w.length = -1
-		switch n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); {
+		w.sentHeader = w.header.Clone()
+		w.contentLength = -1
+		switch n, err := strconv.ParseInt(w.sentHeader.Get("Content-Length"), 10, 64); {
 		case status == http.StatusNoContent, status == http.StatusNotModified:
-			// As net/http has it: neither a body nor a word about one.
-			w.bodiless, w.length = true, 0
-			w.sent.Del("Content-Length")
+			// As in net/http: no body, and no header about one.
+			w.noBody, w.contentLength = true, 0
+			w.sentHeader.Del("Content-Length")
 			if status == http.StatusNotModified {
-				w.sent.Del("Content-Type")
+				w.sentHeader.Del("Content-Type")
 			}
 		case err == nil:
-			w.length = n
+			w.contentLength = n
 		}
 		close(w.started)
 	})
@@ -136,9 +149,9 @@ func (w *pipeWriter) WriteHeader(status int) {
 func (w *pipeWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	switch {
-	case w.bodiless:
+	case w.noBody:
 		return 0, http.ErrBodyNotAllowed
-	case w.head:
+	case w.isHead:
 		return len(b), nil
 	}
 	n, err := w.body.Write(b)
@@ -146,11 +159,8 @@ func (w *pipeWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Flush sends the header; what is written is never held back.
-func (w *pipeWriter) Flush() { w.WriteHeader(http.StatusOK) }
-
-// finish ends the answer after the handler has returned, or panicked with v. A client whose context is done gets the
-// context's error, however the handler took it.
+// finish ends the response after the handler has returned (v is nil) or
+// panicked with v. If ctx is done, the client gets its error in either case.
 func (w *pipeWriter) finish(ctx context.Context, v any) {
 	aborted := false
 	if v != nil {
@@ -164,7 +174,7 @@ func (w *pipeWriter) finish(ctx context.Context, v any) {
 	switch {
 	case ctx.Err() != nil:
 		_ = w.body.CloseWithError(ctx.Err())
-	case aborted, !w.head && w.written < w.length:
+	case aborted, !w.isHead && w.written < w.contentLength:
 		_ = w.body.CloseWithError(io.ErrUnexpectedEOF)
 	default:
 		_ = w.body.Close()

@@ -1,5 +1,5 @@
--- Asks for the page as each of the users in turn, whose cookies are the lines of
--- the standard input, and reports in one line of JSON.
+-- Requests the page as each of the users in turn, and prints one line of JSON. The
+-- lines of standard input are the users' cookies.
 local requests, last = {}, 0
 
 function init()

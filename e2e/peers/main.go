@@ -1,17 +1,17 @@
 //go:build linux
 
-// Command peers loads servers of the same search page in turn, and prints what
-// each of them can do as a Markdown table:
+// Command peers puts load on several servers of the same search page, one after
+// the other, and prints the results as a Markdown table:
 //
 //	cd e2e && go run ./peers
 //
 // It needs Linux, wrk, Node.js, and npm ci in peers/express.
 //
-// Every server is a process of its own, and so is the stand-in for the platform:
-// a real one runs elsewhere, and nobody is charged its CPU time and memory here.
-// All share the machine with it and the load generator, though, which takes more
-// from servers that call the platform more often. CPU time per page has none of
-// that in it.
+// Each server runs in a separate process, and so does the stand-in for the
+// platform, because the real platform runs elsewhere. The CPU time and the
+// memory of a server do not include the platform's. Pages per second do: all
+// processes share the machine, so a server that calls the platform more often
+// gets less of it.
 package main
 
 import (
@@ -33,9 +33,9 @@ func init() {
 }
 
 func main() {
-	rounds := flag.Int("rounds", 3, "rounds that the medians are taken of, at least `1`")
-	seconds := flag.Int("seconds", 5, "seconds for each server in a round")
-	serve := flag.String("serve", "", "be this server (the command starts itself so)")
+	rounds := flag.Int("rounds", 3, "`number` of rounds for the medians, at least 1")
+	seconds := flag.Int("seconds", 5, "`seconds` of load for each server in a round")
+	serve := flag.String("serve", "", "`name` of a server to run; used internally")
 	flag.Parse()
 	if *serve != "" {
 		log.Fatal(serveAs(*serve))
@@ -51,44 +51,47 @@ func main() {
 		p.start(platformURL)
 		p.check()
 	}
-	// One round more: in the first, just-in-time compilers warm up. It counts for
-	// the calls of the platform only.
+	// The first round is extra: just-in-time compilers warm up in it. Only its
+	// token calls count.
 	for round := range max(*rounds, 1) + 1 {
 		for i := range peers {
-			p := peers[(i+round)%len(peers)] // each goes first once
+			p := peers[(i+round)%len(peers)] // a different server is first in each round
 			r := p.load(*seconds, platform)
 			fmt.Fprintf(os.Stderr, "round %d: %6.0f/s  %s\n", round, r.perSecond(), p.name)
 			p.runs = append(p.runs, r)
 		}
 	}
-	fmt.Printf("Medians of %d rounds of %d s. %d connections, %d users; a token call takes %v. %d CPUs for all, of which Node.js uses one; %s.\n\n",
-		len(peers[0].runs)-1, *seconds, connections, users, tokenLatency, runtime.NumCPU(), runtime.Version())
+	fmt.Printf("Medians of %d rounds of %d s. %d connections, %d users. A token call takes %v. ",
+		len(peers[0].runs)-1, *seconds, connections, users, tokenLatency)
+	fmt.Printf("All processes share %d CPUs; Node.js uses one. %s.\n\n", runtime.NumCPU(), runtime.Version())
 	printTable(peers)
 }
 
-// requirements says what is missing, and how to get it.
+// requirements returns an error that lists what is missing, and how to install
+// it.
 func requirements() (missing error) {
 	const packages = "peers/express/node_modules"
 	if _, err := os.Stat(packages); err != nil {
-		missing = errors.New(packages + " is missing: in the folder e2e, npm ci --prefix peers/express, or make bench")
+		missing = errors.New(packages + " is missing; run npm ci --prefix peers/express in e2e")
 	}
 	for command, remedy := range map[string]string{"wrk": "apt-get install wrk", "node": "apt-get install nodejs npm"} {
 		if _, err := exec.LookPath(command); err != nil {
-			missing = errors.Join(missing, fmt.Errorf("%s is missing: %s, or make bench", command, remedy))
+			missing = errors.Join(missing, fmt.Errorf("%s is missing; run %s", command, remedy))
 		}
 	}
 	return missing
 }
 
-// printTable prints what the peers did, and how it compares with the first in the
-// same round.
+// printTable prints the results of all peers. "of the limit" compares pages per
+// second with the first peer in the same round.
 func printTable(peers []*peer) {
-	fmt.Println("| server | per second | of the limit | p50 ms | p99 ms | CPU µs each | peak memory MB | token calls per 10,000 | bytes |")
+	fmt.Println("| server | pages per second | of the limit | p50 ms | p99 ms | CPU µs per page " +
+		"| peak memory MB | token calls per 10,000 pages | bytes per page |")
 	fmt.Println("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
 	for _, p := range peers {
 		calls, pages := 0, 0
 		for _, r := range p.runs {
-			calls, pages = calls+r.calls, pages+r.Pages
+			calls, pages = calls+r.tokenCalls, pages+r.Pages
 		}
 		var ofLimit []float64
 		for i, r := range p.runs[1:] {
@@ -101,7 +104,7 @@ func printTable(peers []*peer) {
 	}
 }
 
-// median is that of a figure of all runs but the first.
+// median returns the median of a figure over all runs except the first.
 func (p *peer) median(figure func(run) float64) float64 {
 	var figures []float64
 	for _, r := range p.runs[1:] {
@@ -115,7 +118,8 @@ func median(figures []float64) float64 {
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
 }
 
-// must ends the command, and all servers with it, where there is an error.
+// must returns v. If err is not nil, it ends the command and with it all
+// servers.
 func must[T any](v T, err error) T {
 	if err != nil {
 		log.Fatal(err)

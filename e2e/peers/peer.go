@@ -22,46 +22,53 @@ import (
 
 const (
 	users       = 100
-	connections = 64 // of the load generator
+	connections = 64 // connections of the load generator
 )
 
-// peer is a server, in a process of its own.
+// peer is a server in a separate process.
 type peer struct {
 	name     string
-	dir      string // to run in
+	dir      string // working directory
 	command  []string
-	path     string // of the page
-	ownToken bool   // each user has one
+	path     string // path of the page
+	ownToken bool   // each user has a different token
 
-	url   string // of the page
+	url   string // URL of the page
 	pid   int
-	bytes int // of the page
+	bytes int // size of the page
 	runs  []run
 }
 
-// newPeers are the platform, and the servers to compare, the limit first; self is
-// this command.
+// newPeers returns the platform and the servers to compare, the limit first.
+// self is the path of this command.
 func newPeers(self string) (platform *peer, servers []*peer) {
-	return &peer{name: "platform", command: []string{self, "-serve", "platform"}, path: "/calls"}, []*peer{
-		{name: "limit: the session and the page of searchtoken, one token for all", command: []string{self, "-serve", "limit"}, path: "/"},
-		{name: "limit without the snippet: a template of the token alone", command: []string{self, "-serve", "plain"}, path: "/"},
+	platform = &peer{name: "platform", command: []string{self, "-serve", "platform"}, path: "/calls"}
+	return platform, []*peer{
+		{
+			name:    "limit: session and page as in searchtoken, one token for all",
+			command: []string{self, "-serve", "limit"}, path: "/",
+		},
+		{
+			name:    "limit without the snippet: a template with the token only",
+			command: []string{self, "-serve", "plain"}, path: "/",
+		},
 		{name: "searchtoken", command: []string{self, "-serve", "searchtoken"}, path: "/", ownToken: true},
 		{
 			name: "Coveo's documentation, Express: one user, no session",
 			dir:  "peers/express", command: []string{"node", "index.js"}, path: "/",
 		},
 		{
-			name: "Coveo's search-token-server: one user, no session, no page but the token as JSON",
-			// It is published as TypeScript, but without types that a compiler
-			// asks for if it checks any.
+			name: "Coveo's search-token-server: one user, no session, the token as JSON instead of a page",
+			// The package contains TypeScript, but not all of its types, so do
+			// not check types.
 			dir:     "peers/express/node_modules/@coveo/search-token-server",
 			command: []string{"node", "--require", "ts-node/register/transpile-only", "server.ts"}, path: "/token",
 		},
 	}
 }
 
-// start starts the server, and waits until it listens. It ends with this process:
-// with the thread that started it, which therefore must be main's.
+// start starts the server, and waits until it listens. The server ends with the
+// thread that called start, so that must be the main thread.
 func (p *peer) start(platformURL string) {
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	address := l.Addr().String()
@@ -72,7 +79,7 @@ func (p *peer) start(platformURL string) {
 	cmd.Dir, cmd.Stderr = p.dir, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), "NODE_ENV=production", "PORT="+port,
-		// By the names that search-token-server has for them.
+		// search-token-server reads these variables.
 		"PLATFORM_URL="+platformURL, "SERVER_PORT="+port, "USER_EMAIL="+email(0),
 		"ORGANIZATION_ID="+searchtokentest.DefaultOrganizationID, "API_KEY="+searchtokentest.DefaultAPIKey)
 	if err := cmd.Start(); err != nil {
@@ -92,8 +99,8 @@ func (p *peer) start(platformURL string) {
 
 var jwt = regexp.MustCompile(`eyJ[\w-]+\.([\w-]+)\.[\w-]+`)
 
-// check makes sure that the pages of the first and the last user have a token of
-// theirs.
+// check ends the command unless the pages of the first and the last user
+// contain the right tokens. It also sets p.bytes.
 func (p *peer) check() {
 	for _, i := range []int{0, users - 1} {
 		page := p.get(i)
@@ -107,13 +114,13 @@ func (p *peer) check() {
 			user = email(i)
 		}
 		if len(claims.UserIDs) != 1 || claims.UserIDs[0].Name != user {
-			log.Fatalf("%s: the page has no token of %s:\n%s", p.name, user, page)
+			log.Fatalf("%s: got a page without a token for %s:\n%s", p.name, user, page)
 		}
 		p.bytes = len(page)
 	}
 }
 
-// get gets the page as the i-th user.
+// get returns the page for the i-th user.
 func (p *peer) get(i int) []byte {
 	r := must(http.NewRequest(http.MethodGet, p.url, nil))
 	r.Header.Set("Cookie", cookie(i))
@@ -126,10 +133,11 @@ func (p *peer) get(i int) []byte {
 	return body
 }
 
-// email is the address of the i-th user.
+// email returns the email address of the i-th user.
 func email(i int) string { return fmt.Sprintf("user%d@example.com", i) }
 
-// cookie is the log-in cookie of the i-th user, as a browser sends it.
+// cookie returns the session cookie of the i-th user, as a browser sends it.
 func cookie(i int) string {
-	return sessionName + "=" + must(securecookie.EncodeMulti(sessionName, map[any]any{sessionKey: email(i)}, store.Codecs...))
+	values := map[any]any{sessionKey: email(i)}
+	return sessionName + "=" + must(securecookie.EncodeMulti(sessionName, values, store.Codecs...))
 }

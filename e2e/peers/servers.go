@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	tokenLatency = 20 * time.Millisecond // of the platform's token call
+	tokenLatency = 20 * time.Millisecond // delay of the platform's token call
 
 	sessionName = "session"
 	sessionKey  = "email"
@@ -27,7 +27,9 @@ const (
 )
 
 var (
-	organization, apiKey, platformURL = os.Getenv("ORGANIZATION_ID"), os.Getenv("API_KEY"), os.Getenv("PLATFORM_URL")
+	organization = os.Getenv("ORGANIZATION_ID")
+	apiKey       = os.Getenv("API_KEY")
+	platformURL  = os.Getenv("PLATFORM_URL")
 
 	store = sessions.NewCookieStore([]byte("a key that is 32 bytes or longer"))
 
@@ -36,7 +38,8 @@ var (
 	search     = template.Must(template.New("search.html").Funcs(searchtoken.FuncMap()).Parse(searchHTML))
 )
 
-// serveAs is one of the servers that are written in Go, and returns if it fails.
+// serveAs runs one of the servers that are written in Go. It returns only if
+// the server fails.
 func serveAs(server string) error {
 	newServer, ok := map[string]func() *http.ServeMux{
 		"platform": newPlatform, "searchtoken": newSite, "limit": newLimit, "plain": newPlain,
@@ -47,8 +50,8 @@ func serveAs(server string) error {
 	return http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), newServer())
 }
 
-// newPlatform is the stand-in for the platform, which says at /calls how often it
-// was asked for a token.
+// newPlatform returns the stand-in for the platform. /calls is the number of
+// token calls so far.
 func newPlatform() *http.ServeMux {
 	platform := searchtokentest.New(searchtokentest.Config{MaxRequests: 1})
 	platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: tokenLatency})
@@ -60,7 +63,7 @@ func newPlatform() *http.ServeMux {
 	return mux
 }
 
-// newSite is the README's site.
+// newSite returns a site with searchtoken, like the one in the README.
 func newSite() *http.ServeMux {
 	getSearchToken := must(searchtoken.New(searchtoken.Config{
 		OrganizationID: organization,
@@ -74,17 +77,17 @@ func newSite() *http.ServeMux {
 	mux.Handle(renewURL, getSearchToken.RenewHandler())
 	mux.Handle("GET /{$}", getSearchToken.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())
-		_ = search.Execute(w, page) // fails if the visitor has gone
+		_ = search.Execute(w, page) // fails if the visitor has left
 	})))
 	return mux
 }
 
-// newLimit is the same site without a middleware: one token for all, and no
-// caching headers.
+// newLimit returns the same site without the middleware: one token for all
+// users, and no caching headers.
 func newLimit() *http.ServeMux { return loggedIn(search, constantPage()) }
 
-// newPlain is newLimit with the page as somebody would write it by hand, a
-// template of the token alone.
+// newPlain returns newLimit's site with a page as one would write it by hand: a
+// template in which only the token varies.
 func newPlain() *http.ServeMux {
 	page := constantPage()
 	token := page.Token.Value
@@ -96,7 +99,7 @@ func newPlain() *http.ServeMux {
 	return loggedIn(template.Must(template.New("plain").Parse(strings.Replace(b.String(), `"the token"`, "{{.}}", 1))), token)
 }
 
-// loggedIn renders page with data for whoever is logged in.
+// loggedIn renders page with data if the visitor is logged in.
 func loggedIn(page *template.Template, data any) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
@@ -110,9 +113,12 @@ func loggedIn(page *template.Template, data any) *http.ServeMux {
 	return mux
 }
 
-// constantPage is the page of the user whom the other servers have as well.
+// constantPage returns the Page of USER_EMAIL, the one user of the Node.js
+// servers.
 func constantPage() *searchtoken.Page {
-	client := must(searchtoken.NewClient(searchtoken.ClientConfig{OrganizationID: organization, APIKey: apiKey, PlatformURL: platformURL}))
+	client := must(searchtoken.NewClient(searchtoken.ClientConfig{
+		OrganizationID: organization, APIKey: apiKey, PlatformURL: platformURL,
+	}))
 	user := searchtoken.Email(os.Getenv("USER_EMAIL"))
 	return &searchtoken.Page{
 		Token:          must(client.Issue(context.Background(), searchtoken.TokenParams{UserIDs: user.UserIDs})),

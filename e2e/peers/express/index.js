@@ -1,5 +1,5 @@
-// The middleware example of https://docs.coveo.com/en/56, with a route that
-// renews tokens, which its page asks.
+// The middleware example of https://docs.coveo.com/en/56, with a route from
+// which the page renews its token.
 import express from 'express';
 import {getSearchToken} from './middleware.js';
 

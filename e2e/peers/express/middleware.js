@@ -1,7 +1,7 @@
 const {ORGANIZATION_ID, API_KEY, PLATFORM_URL, USER_EMAIL} = process.env;
 
 // As in Coveo's documentation, all visitors are one user, and every request
-// gets a token of its own.
+// fetches a token.
 export const getSearchToken = async (req, res, next) => {
   try {
     const response = await fetch(`${PLATFORM_URL}/rest/search/v2/token?organizationId=${ORGANIZATION_ID}`, {

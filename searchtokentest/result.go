@@ -2,18 +2,19 @@ package searchtokentest
 
 import "time"
 
-// searchAnswer is the answer to a query, with all that JSUI, Atomic and Headless look at.
-type searchAnswer struct {
+// searchResponse is the response to a query. It has every property that JSUI,
+// Atomic and Headless read.
+type searchResponse struct {
 	TotalCount              int                 `json:"totalCount"`
 	TotalCountFiltered      int                 `json:"totalCountFiltered"`
-	Duration                int64               `json:"duration"` // this and the next three: milliseconds
+	Duration                int64               `json:"duration"` // this and the next three are in milliseconds
 	IndexDuration           int64               `json:"indexDuration"`
 	RequestDuration         int64               `json:"requestDuration"`
 	SearchAPIDuration       int64               `json:"searchAPIDuration"`
 	SearchUID               string              `json:"searchUid"`
 	Pipeline                string              `json:"pipeline"`
 	SplitTestRun            string              `json:"splitTestRun"`
-	SearchHub               string              `json:"searchHub"` // not of the real platform: the hub in effect
+	SearchHub               string              `json:"searchHub"` // the hub in effect; Coveo's responses lack it
 	APIVersion              int                 `json:"apiVersion"`
 	IsFallbackToAdmin       bool                `json:"isFallbackToAdmin"`
 	Warnings                []string            `json:"warnings"`
@@ -24,7 +25,7 @@ type searchAnswer struct {
 	PhrasesToHighlight      map[string]any      `json:"phrasesToHighlight"`
 	QueryCorrections        []any               `json:"queryCorrections"`
 	GroupByResults          []any               `json:"groupByResults"`
-	Facets                  []facetAnswer       `json:"facets"`
+	Facets                  []facetResponse     `json:"facets"`
 	SuggestedFacets         []any               `json:"suggestedFacets"`
 	CategoryFacets          []any               `json:"categoryFacets"`
 	GenerateAutomaticFacets automaticFacets     `json:"generateAutomaticFacets"`
@@ -36,9 +37,9 @@ type automaticFacets struct {
 	Facets []any `json:"facets"`
 }
 
-func newSearchAnswer(params searchParams, facets []facetAnswer, total int, took time.Duration) searchAnswer {
-	ms := took.Milliseconds()
-	return searchAnswer{
+func newSearchResponse(params searchParams, facets []facetResponse, total int, duration time.Duration) searchResponse {
+	ms := duration.Milliseconds()
+	return searchResponse{
 		TotalCount:              total,
 		TotalCountFiltered:      total,
 		Duration:                ms,

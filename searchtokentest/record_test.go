@@ -1,0 +1,156 @@
+package searchtokentest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestRequestsRemembersTheLastOnes(t *testing.T) {
+	p := New(Config{MaxRequests: 3})
+	token := p.IssueToken(user(alice))
+	search(t, p, token, `{"q":"first"}`)
+	search(t, p, token, `{"q":"second"}`)
+	send(t, p, "POST", "/rest/search/v2/querySuggest", `{}`)
+	send(t, p, "OPTIONS", "/rest/search/v2", "")
+
+	const (
+		searched  = "search: POST /rest/search/v2: 200"
+		suggested = "suggest: POST /rest/search/v2/querySuggest: 401"
+		preflight = "preflight: OPTIONS /rest/search/v2: 204"
+	)
+	for _, tc := range []struct {
+		name  string
+		kinds []Kind
+		want  []string
+		count int
+	}{
+		{"every kind", nil, []string{searched, suggested, preflight}, 4},
+		{"one kind", []Kind{KindSearch}, []string{searched}, 2},
+		{"two kinds", []Kind{KindPreflight, KindSuggest}, []string{suggested, preflight}, 2},
+		{"a kind without requests", []Kind{KindIPX}, nil, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []string
+			for _, r := range p.Requests(tc.kinds...) {
+				got = append(got, fmt.Sprint(r))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+			if got := p.Count(tc.kinds...); got != tc.count {
+				t.Errorf("got count %d, want %d", got, tc.count)
+			}
+		})
+	}
+
+	p.ResetRequests()
+	if got, count := p.Requests(), p.Count(); len(got) != 0 || count != 0 {
+		t.Errorf("after ResetRequests: got %v and count %d, want none", got, count)
+	}
+}
+
+func TestRequestHoldsWhatTheClientSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{ClockSkew: time.Hour})
+		claims := user(alice)
+		claims.SearchHub = "hub"
+		token := p.IssueToken(claims)
+		p.Reject(token)
+		search(t, p, token, `{"q":"first"}`)
+		p.AcceptAll()
+		search(t, p, token, `{"q":"first"}`)
+
+		want := Request{
+			Kind: KindSearch, Time: time.Now(),
+			Method: "POST", Host: "acme.org.coveo.com", Path: "/rest/search/v2",
+			Query:  map[string][]string{"organizationId": {"acme"}},
+			Header: http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}},
+			Body:   []byte(`{"q":"first"}`),
+		}
+		want.Claims, _ = p.tokens.verify(token)
+		rejected, accepted := want, want
+		rejected.Status = 419
+		accepted.Status, accepted.SearchHub = 200, "hub"
+		if diff := cmp.Diff([]Request{rejected, accepted}, p.Requests(), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("requests (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRequestHoldsTheBeginningOfALongBody(t *testing.T) {
+	p := New(Config{})
+	for _, size := range []int{maxRecordedBody - 1, maxRecordedBody, maxRecordedBody + 1} {
+		send(t, p, "POST", "/", strings.Repeat("x", size))
+	}
+	var got []int
+	for _, r := range p.Requests() {
+		got = append(got, len(r.Body))
+	}
+	if diff := cmp.Diff([]int{maxRecordedBody - 1, maxRecordedBody, maxRecordedBody}, got); diff != "" {
+		t.Errorf("bytes (-want +got):\n%s", diff)
+	}
+}
+
+func TestFormattingARequestShowsNoSecret(t *testing.T) {
+	p := New(Config{})
+	token := p.IssueToken(user(alice))
+	sendAs(t, p, token, "POST", "/rest/search/v2"+query("access_token", token), `{"token":"`+token+`"}`)
+	list := p.Requests()
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		for _, value := range []any{list, list[0], &list[0]} {
+			if text := fmt.Sprintf(format, value); strings.Contains(text, token) || !strings.Contains(text, "search: POST") {
+				t.Errorf("%s of a %T: got %s, want kind and method, and no token", format, value, text)
+			}
+		}
+	}
+}
+
+func TestRequestsReturnsCopies(t *testing.T) {
+	p := New(Config{})
+	claims := user(alice)
+	claims.UserGroups = []string{"staff"}
+	search(t, p, p.IssueToken(claims), `{}`)
+	snapshot := func() string {
+		b, err := json.Marshal(p.Requests())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	want := snapshot()
+	r := p.Requests()[0]
+	r.Body[0] = 'x'
+	r.Claims.UserIDs[0].Name, r.Claims.UserGroups[0], r.Claims.Roles[0] = bob, "guests", "admin"
+	r.Header["Authorization"][0], r.Query["organizationId"][0] = "", "globex"
+	r.Header.Set("X-Test", "")
+	r.Query.Set("q", "")
+	if diff := cmp.Diff(want, snapshot()); diff != "" {
+		t.Errorf("a change to a copy reached the record (-want +got):\n%s", diff)
+	}
+}
+
+func TestRequestHasNoStatusWhileInProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{})
+		p.Inject(Fault{Delay: time.Minute})
+		go p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		synctest.Wait()
+		if got := p.Requests()[0].Status; got != 0 {
+			t.Errorf("in progress: got status %d, want 0", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := p.Requests()[0].Status; got != 404 {
+			t.Errorf("afterwards: got status %d, want 404", got)
+		}
+	})
+}
