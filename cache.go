@@ -13,17 +13,18 @@ import (
 )
 
 // Cache stores tokens. Its methods must be safe for concurrent use, and should
-// return when ctx is done. An error of a Cache costs no page: the request goes on
-// without the Cache.
+// return when ctx is done. An error of a Cache costs no page: the request goes
+// on without the Cache.
 //
-// Every user has an epoch, a number that only Forget changes. It keeps a token out
-// of the Cache that was requested before a Forget and arrives after it. Several
-// users may share an epoch; then a Forget of one costs the others a fetch.
+// Every user has an epoch, a number that only Forget changes. It keeps a token
+// out of the Cache that was requested before a Forget and arrives after it.
+// Several users may share an epoch; then a Forget of one costs the others a
+// fetch.
 type Cache interface {
 	// Get returns the token under key as it was set, or the zero Token, and the
-	// epoch of the key's user in both cases. A missing token is not an error. Get
-	// never returns a token that a Forget removed together with the epoch that
-	// this Forget began.
+	// epoch of the key's user in both cases. A missing token is not an error.
+	// Get never returns a token that a Forget removed together with the epoch
+	// that this Forget began.
 	Get(ctx context.Context, key Key) (t Token, epoch uint64, err error)
 	// Set stores t until t.Expiry and returns true. If the user was forgotten
 	// since epoch, it stores nothing and returns false. A t that has expired
@@ -34,34 +35,35 @@ type Cache interface {
 	Forget(ctx context.Context, user UserKey) error
 }
 
-// Claimer is an optional interface of a [Cache] that several processes share: only
-// one process at a time fetches a given token. The Middleware finds out by type
-// assertion on Config.Cache. If Claim fails, the process fetches the token itself.
+// Claimer is an optional interface of a [Cache] that several processes share:
+// only one process at a time fetches a given token. The Middleware finds out by
+// type assertion on Config.Cache. If Claim fails, the process fetches the token
+// itself.
 type Claimer interface {
 	// Claim makes this process the one that fetches the token under key, and
 	// returns a function that ends the claim.
 	//
 	// If another process holds the claim, Claim waits until that claim may have
-	// ended or a token was set. Then it returns neither a function nor an error:
-	// the caller looks into the Cache, and claims again if the token is missing. A
-	// Get that begins after Claim returned sees what was set before.
+	// ended or a token was set. Then it returns neither a function nor an
+	// error: the caller looks into the Cache, and claims again if the token is
+	// missing. A Get that begins after Claim returned sees what was set before.
 	//
-	// A claim ends when release is called, when a token is set under key, when the
-	// user is forgotten, or a few seconds after its process died. That must be
-	// much less than the 10 seconds of a fetch. release must not block, and is
-	// called once.
+	// A claim ends when release is called, when a token is set under key, when
+	// the user is forgotten, or a few seconds after its process died. That must
+	// be much less than the 10 seconds of a fetch. release must not block, and
+	// is called once.
 	Claim(ctx context.Context, key Key) (release func(), err error)
 }
 
-// RenewalLimiter is an optional interface of a [Cache] that several processes share:
-// it limits forced renewals across all processes. The Middleware finds out by type
-// assertion on Config.Cache. If AllowRenewal fails, the limit of this process alone
-// holds.
+// RenewalLimiter is an optional interface of a [Cache] that several processes
+// share: it limits forced renewals across all processes. The Middleware finds
+// out by type assertion on Config.Cache. If AllowRenewal fails, the limit of
+// this process alone holds.
 type RenewalLimiter interface {
 	// AllowRenewal counts a forced renewal of the user and returns 0, if it is
 	// among the first burst renewals or if an interval has passed for it.
-	// Otherwise it counts nothing, and returns how long to wait for the next one.
-	// Forget does not reset the count.
+	// Otherwise it counts nothing, and returns how long to wait for the next
+	// one. Forget does not reset the count.
 	AllowRenewal(ctx context.Context, user UserKey, interval time.Duration, burst int) (wait time.Duration, err error)
 }
 
@@ -74,14 +76,14 @@ const (
 
 	epochsPerShard = 64
 
-	// How many expired tokens a Set removes at most: more than one, so that their
-	// number shrinks, and few, so that no Set takes long.
+	// How many expired tokens a Set removes at most: more than one, so that
+	// their number shrinks, and few, so that no Set takes long.
 	sweepStep = 4
 )
 
-// MemoryCache is a [Cache] in this process's memory. It is safe for concurrent use,
-// starts no goroutine, and needs no closing. The zero MemoryCache has the default
-// size. A MemoryCache must not be copied.
+// MemoryCache is a [Cache] in this process's memory. It is safe for concurrent
+// use, starts no goroutine, and needs no closing. The zero MemoryCache has the
+// default size. A MemoryCache must not be copied.
 type MemoryCache struct {
 	maxTokens int
 	tokens    atomic.Int64
@@ -91,8 +93,9 @@ type MemoryCache struct {
 }
 
 // NewMemoryCache returns a cache of at most maxTokens tokens. 0 or less means
-// 100,000. A user may have any number of them. If the cache is full, expired tokens
-// make room, then the token that expires first. A token takes one to two kilobytes.
+// 100,000. A user may have any number of them. If the cache is full, expired
+// tokens make room, then the token that expires first. A token takes one to two
+// kilobytes.
 func NewMemoryCache(maxTokens int) *MemoryCache {
 	c := &MemoryCache{maxTokens: maxTokens}
 	c.shards()
@@ -143,8 +146,8 @@ type entry struct {
 }
 
 // entryName returns the name of a key's entry in go-cache: half of each hash. A
-// string of 32 bytes is converted without an allocation. Readers compare the whole
-// key, so two keys with the same name cost a miss and nothing else.
+// string of 32 bytes is converted without an allocation. Readers compare the
+// whole key, so two keys with the same name cost a miss and nothing else.
 func entryName(key *Key) (name [32]byte) {
 	copy(name[:16], key.User[:16])
 	copy(name[16:], key.Params[:16])
@@ -158,8 +161,8 @@ func (c *MemoryCache) shard(user *UserKey) (*shard, *atomic.Uint64) {
 	return s, &s.epochs[binary.LittleEndian.Uint64(user[8:])%epochsPerShard]
 }
 
-// Len returns the number of tokens in the cache. Expired tokens count until they
-// are removed.
+// Len returns the number of tokens in the cache. Expired tokens count until
+// they are removed.
 func (c *MemoryCache) Len() int { return int(c.tokens.Load()) }
 
 // Get implements [Cache]. The error is always nil.
@@ -187,8 +190,8 @@ func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (ke
 	return s.set(userEpoch, &entry{key: key, token: t}, epoch), nil
 }
 
-// evict removes the token that expires first. Concurrent Sets may exceed the bound
-// by their number; the next Set makes up for that.
+// evict removes the token that expires first. Concurrent Sets may exceed the
+// bound by their number; the next Set makes up for that.
 func (c *MemoryCache) evict() {
 	shards := c.shards()
 	first := &shards[0]

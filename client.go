@@ -30,19 +30,20 @@ const (
 
 // Issuer gets search tokens, as [Client] does from Coveo.
 //
-// Issue must be safe for concurrent use. It must not modify or keep p, and should
-// return when ctx is done. If the platform answered, the error should be or wrap an
-// *[APIError], since its StatusCode and RetryAfter decide when Issue is called
-// again. A zero Issued becomes the moment of the call. A zero Expiry is computed
-// from the Value. An Expiry later than the requested ValidFor is cut to it.
+// Issue must be safe for concurrent use. It must not modify or keep p, and
+// should return when ctx is done. If the platform answered, the error should be
+// or wrap an *[APIError], since its StatusCode and RetryAfter decide when Issue
+// is called again. A zero Issued becomes the moment of the call. A zero Expiry
+// is computed from the Value. An Expiry later than the requested ValidFor is
+// cut to it.
 type Issuer interface {
 	Issue(ctx context.Context, p TokenParams) (Token, error)
 }
 
 // ClientConfig configures a [Client].
 type ClientConfig struct {
-	// OrganizationID is the Coveo organization. Required. It must be a DNS label,
-	// because it becomes part of a host name.
+	// OrganizationID is the Coveo organization. Required. It must be a DNS
+	// label, because it becomes part of a host name.
 	OrganizationID string
 	// Environment selects the platform. Default: EnvProduction.
 	Environment Environment
@@ -52,28 +53,31 @@ type ClientConfig struct {
 	// (https://docs.coveo.com/en/mcc80216).
 	PlatformURL string
 	// APIKey is a key created from the "Authenticated search" template
-	// (https://docs.coveo.com/en/1718). Either APIKey or Credential is required.
+	// (https://docs.coveo.com/en/1718). Either APIKey or Credential is
+	// required.
 	APIKey string
-	// Credential returns the API key for each call, for keys that rotate. It must
-	// be safe for concurrent use.
+	// Credential returns the API key for each call, for keys that rotate. It
+	// must be safe for concurrent use.
 	Credential func(context.Context) (string, error)
 	// HTTPClient makes the calls. Redirects are never followed, even if its
-	// CheckRedirect allows them. A Timeout of 0 becomes 10 seconds for the whole
-	// call, including Credential. Default: a client that honors HTTPS_PROXY.
+	// CheckRedirect allows them. A Timeout of 0 becomes 10 seconds for the
+	// whole call, including Credential. Default: a client that honors
+	// HTTPS_PROXY.
 	//
 	// A [Middleware] waits at most 10 seconds, even if the Timeout is longer.
 	HTTPClient *http.Client
 }
 
-// Client is an [Issuer] that calls Coveo's REST API. Use [NewClient] to make one:
-// the zero Client does not work. It is safe for concurrent use.
+// Client is an [Issuer] that calls Coveo's REST API. Use [NewClient] to make
+// one: the zero Client does not work. It is safe for concurrent use.
 type Client struct {
 	url        string
 	credential func(context.Context) (string, error) // not the key itself: fmt would print it
 	http       *http.Client
 }
 
-// NewClient returns a Client. The error (errors.Join) names every bad field of cfg.
+// NewClient returns a Client. The error (errors.Join) names every bad field of
+// cfg.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	platform, _, err := endpoints(cfg.OrganizationID, cfg.Environment, cfg.PlatformURL, "")
 	if err := joinFaults(err, checkCredential(cfg.APIKey, cfg.Credential)); err != nil {
@@ -103,8 +107,8 @@ func newClient(platform string, cfg ClientConfig) *Client {
 		client = *cfg.HTTPClient
 	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
 		t = t.Clone()
-		// All calls go to one host. The default of 2 idle connections would close
-		// the connections of every burst.
+		// All calls go to one host. The default of 2 idle connections would
+		// close the connections of every burst.
 		t.MaxIdleConnsPerHost = t.MaxIdleConns
 		client.Transport = t
 	}
@@ -124,8 +128,8 @@ func newClient(platform string, cfg ClientConfig) *Client {
 	}
 }
 
-// noRedirects removes the Location header, so that http.Client neither follows a
-// redirect with the API key nor fails on a malformed one.
+// noRedirects removes the Location header, so that http.Client neither follows
+// a redirect with the API key nor fails on a malformed one.
 type noRedirects struct{ http.RoundTripper }
 
 func (t noRedirects) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -226,8 +230,8 @@ func readAnswer(resp *http.Response) (value string, apiErr *APIError, err error)
 		apiErr.Message = "the answer is longer than 1 MiB"
 		return "", apiErr, nil
 	}
-	// Some of Coveo's errors have a type, others an errorCode, and a code may be
-	// a number.
+	// Some of Coveo's errors have a type, others an errorCode, and a code may
+	// be a number.
 	var answer struct {
 		Token     json.RawMessage `json:"token"`
 		Message   json.RawMessage `json:"message"`
@@ -295,14 +299,14 @@ func parseRetryAfter(header string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
-// AccessToken returns an [Issuer] that always returns the same token: a developer's
-// own platform access token (https://docs.coveo.com/en/123), to try a page without
-// an API key. Every visitor then searches as that developer, so never use it on a
-// site that others can reach.
+// AccessToken returns an [Issuer] that always returns the same token: a
+// developer's own platform access token (https://docs.coveo.com/en/123), to try
+// a page without an API key. Every visitor then searches as that developer, so
+// never use it on a site that others can reach.
 //
-// The token is used until expires, but at most for 4 hours, the longest life of a
-// session on Coveo's platform. A zero expires means 4 hours. After that, Issue
-// returns an error. Issue is safe for concurrent use.
+// The token is used until expires, but at most for 4 hours, the longest life of
+// a session on Coveo's platform. A zero expires means 4 hours. After that,
+// Issue returns an error. Issue is safe for concurrent use.
 func AccessToken(value string, expires time.Time) Issuer {
 	latest := now().Add(4 * time.Hour)
 	if expires.IsZero() || expires.After(latest) {

@@ -25,7 +25,8 @@ const (
 // Config configures a [Middleware]: what all its routes share, and the default
 // Route.
 type Config struct {
-	// OrganizationID is the Coveo organization. Required. It must be a DNS label.
+	// OrganizationID is the Coveo organization. Required. It must be a DNS
+	// label.
 	OrganizationID string
 	// Environment selects the platform. Default: EnvProduction.
 	Environment Environment
@@ -33,8 +34,8 @@ type Config struct {
 	// (https://docs.coveo.com/en/1718). Exactly one of APIKey, Credential and
 	// Issuer is required.
 	APIKey string
-	// Credential returns the API key for each call of the platform, for keys that
-	// rotate. It must be safe for concurrent use. Its errors are logged.
+	// Credential returns the API key for each call of the platform, for keys
+	// that rotate. It must be safe for concurrent use. Its errors are logged.
 	Credential func(context.Context) (string, error)
 	// PlatformURL is the base URL of Coveo's APIs, for this server and for the
 	// browser: https, or http on loopback. Default: the organization's own
@@ -43,36 +44,38 @@ type Config struct {
 	PlatformURL string
 	// AnalyticsURL is the base URL of Coveo's analytics, under the same rules.
 	// Default: the organization's own endpoint,
-	// https://<org>.analytics.org.coveo.com in production, even if PlatformURL is
-	// set.
+	// https://<org>.analytics.org.coveo.com in production, even if PlatformURL
+	// is set.
 	AnalyticsURL string
 	// Issuer gets the tokens. Default: a [Client] made of the fields above.
 	Issuer Issuer
-	// Identify returns the user of a request. Required. [SessionEmail] makes the
-	// most common one.
+	// Identify returns the user of a request. Required. [SessionEmail] makes
+	// the most common one.
 	Identify IdentityFunc
-	// Cache stores the tokens. Default: NewMemoryCache(0). Several Middlewares may
-	// share a Cache if their API keys have the same privileges. If the Cache is a
-	// [Claimer], only one process at a time fetches a given token. While the Cache
-	// fails, each process serves the tokens that it fetched itself for a minute.
+	// Cache stores the tokens. Default: NewMemoryCache(0). Several Middlewares
+	// may share a Cache if their API keys have the same privileges. If the
+	// Cache is a [Claimer], only one process at a time fetches a given token.
+	// While the Cache fails, each process serves the tokens that it fetched
+	// itself for a minute.
 	Cache Cache
-	// HTTPClient makes the token calls. See [ClientConfig]. Default: a client with
-	// a timeout of 10 seconds that honors HTTPS_PROXY.
+	// HTTPClient makes the token calls. See [ClientConfig]. Default: a client
+	// with a timeout of 10 seconds that honors HTTPS_PROXY.
 	HTTPClient *http.Client
-	// MaxInFlight is the maximum number of concurrent token calls, if the Issuer
-	// returns when its context is done. Further requests queue, each within its
-	// context. Refreshes in the background never queue: they start only if a call
-	// is free. Default: 64.
+	// MaxInFlight is the maximum number of concurrent token calls, if the
+	// Issuer returns when its context is done. Further requests queue, each
+	// within its context. Refreshes in the background never queue: they start
+	// only if a call is free. Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, of the Cache
-	// and of the session store, at most one line per minute about each. At debug
-	// level, it gets the reasons why nobody was identified. API keys, tokens and
-	// email addresses are redacted from errors. Other secrets in errors that your
-	// own code returns are not recognized. Default: slog.Default().
+	// and of the session store, at most one line per minute about each. At
+	// debug level, it gets the reasons why nobody was identified. API keys,
+	// tokens and email addresses are redacted from errors. Other secrets in
+	// errors that your own code returns are not recognized. Default:
+	// slog.Default().
 	Logger *slog.Logger
 	// Observe is called for every [Event], for metrics. The context is the
-	// request's, or has its values. Observe must be fast, and safe for concurrent
-	// use. Default: none.
+	// request's, or has its values. Observe must be fast, and safe for
+	// concurrent use. Default: none.
 	Observe func(context.Context, Event)
 
 	// Route is the default route, the one of the Middleware that [New] returns.
@@ -86,8 +89,8 @@ type Route struct {
 	// Default: empty.
 	Name string
 	// Params are the parameters of the route's tokens: search hub, pipeline,
-	// filter, life and so on. UserIDs must be empty, because Identify decides who
-	// the user is. The Identity's DisplayName and Groups, if set, replace
+	// filter, life and so on. UserIDs must be empty, because Identify decides
+	// who the user is. The Identity's DisplayName and Groups, if set, replace
 	// UserDisplayName and UserGroups.
 	Params TokenParams
 	// Prepare changes the parameters of one request's token, for example to add
@@ -95,40 +98,42 @@ type Route struct {
 	// user's identities. It must be safe for concurrent use.
 	//
 	// Prepare runs for pages and for renewals. It may depend only on what both
-	// requests carry (session, host, cookie). It must return an error if that is
-	// missing, and never a wider grant. Its errors are logged and answered with
-	// 500, or with the status of the error of this package that they wrap.
+	// requests carry (session, host, cookie). It must return an error if that
+	// is missing, and never a wider grant. Its errors are logged and answered
+	// with 500, or with the status of the error of this package that they wrap.
 	// Parameters that Coveo would refuse are a 500. Default: none.
 	Prepare func(*http.Request, *TokenParams) error
-	// MinRemaining is the shortest remaining life of a token that a page gets. A
-	// token with less is expired: the request waits for another one. Default: 2
-	// minutes, because Coveo's libraries renew a token in its last minute. Use
-	// hours for pages with IPX, which cannot renew. At most half of a token's
-	// life.
+	// MinRemaining is the shortest remaining life of a token that a page gets.
+	// A token with less is expired: the request waits for another one. Default:
+	// 2 minutes, because Coveo's libraries renew a token in its last minute.
+	// Use hours for pages with IPX, which cannot renew. At most half of a
+	// token's life.
 	MinRemaining time.Duration
 	// RefreshBefore is how long before its expiry a token is refreshed in the
-	// background. It must be more than MinRemaining. Default: MinRemaining plus a
-	// tenth of the rest of the token's life, at least 5 minutes. At most three
-	// quarters of a token's life.
+	// background. It must be more than MinRemaining. Default: MinRemaining plus
+	// a tenth of the rest of the token's life, at least 5 minutes. At most
+	// three quarters of a token's life.
 	RefreshBefore time.Duration
-	// RenewURL is the path of the route's RenewHandler as the browser sees it, for
-	// example "/coveo/token". Default: none, and pages do not renew their tokens.
+	// RenewURL is the path of the route's RenewHandler as the browser sees it,
+	// for example "/coveo/token". Default: none, and pages do not renew their
+	// tokens.
 	RenewURL string
-	// Nonce returns the Content-Security-Policy nonce of a request. Every script
-	// and style tag of a snippet then carries it. Default: none.
+	// Nonce returns the Content-Security-Policy nonce of a request. Every
+	// script and style tag of a snippet then carries it. Default: none.
 	Nonce func(*http.Request) string
-	// Optional serves a page even if there is no token for it. Page.Err then says
-	// why. Default: the ErrorHandler answers instead of the page.
+	// Optional serves a page even if there is no token for it. Page.Err then
+	// says why. Default: the ErrorHandler answers instead of the page.
 	Optional bool
 	// ErrorHandler answers a request for which there is no token. [HTTPStatus]
-	// returns the status for the error. The caching headers, and Retry-After if it
-	// is known, are set before ErrorHandler is called. The error's text is for
-	// operators, not for visitors. Default: a handler that answers with the status
-	// and its standard text.
+	// returns the status for the error. The caching headers, and Retry-After if
+	// it is known, are set before ErrorHandler is called. The error's text is
+	// for operators, not for visitors. Default: a handler that answers with the
+	// status and its standard text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 }
 
-// validate returns an error that names every bad field of cfg, and the base URLs.
+// validate returns an error that names every bad field of cfg, and the base
+// URLs.
 func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
 	platformURL, analyticsURL, err = endpoints(cfg.OrganizationID, cfg.Environment, cfg.PlatformURL, cfg.AnalyticsURL)
 	faults := []error{err, cfg.Route.validate()}
@@ -170,8 +175,8 @@ func (r *Route) validate() error {
 	return errors.Join(faults...)
 }
 
-// isLocalPath reports whether a browser takes s for a path on the page's own site.
-// A browser reads a backslash as a slash, and ignores tabs and newlines.
+// isLocalPath reports whether a browser takes s for a path on the page's own
+// site. A browser reads a backslash as a slash, and ignores tabs and newlines.
 func isLocalPath(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f })
@@ -198,8 +203,8 @@ func (e Environment) suffix() string {
 }
 
 var (
-	// apiKeyStart is how Coveo's API keys start. A key in a host name would leak
-	// to DNS servers.
+	// apiKeyStart is how Coveo's API keys start. A key in a host name would
+	// leak to DNS servers.
 	apiKeyStart = regexp.MustCompile(`^(?i:xx[0-9a-f]{8}-)`)
 
 	dnsLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
@@ -207,8 +212,8 @@ var (
 )
 
 // endpoints returns the base URLs of the platform and of analytics: the given
-// ones, or the organization's own (https://docs.coveo.com/en/mcc80216). The error
-// names every bad field. It has no "searchtoken: ".
+// ones, or the organization's own (https://docs.coveo.com/en/mcc80216). The
+// error names every bad field. It has no "searchtoken: ".
 func endpoints(organization string, env Environment, platform, analytics string) (platformURL, analyticsURL string, err error) {
 	var faults []error
 	switch {
@@ -246,9 +251,9 @@ func ownEndpoints(organization string, env Environment) (platform, analytics str
 	return "https://" + organization + domain, "https://" + organization + ".analytics" + domain
 }
 
-// checkBaseURL refuses a URL that would send a secret in clear text, and one that
-// cannot be the start of another URL. The error does not quote the URL, which may
-// contain a password.
+// checkBaseURL refuses a URL that would send a secret in clear text, and one
+// that cannot be the start of another URL. The error does not quote the URL,
+// which may contain a password.
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil {

@@ -18,9 +18,9 @@ var (
 	// ErrSession means that the session store failed: 500. It wraps the store's
 	// error.
 	ErrSession = errors.New("searchtoken: the session store failed")
-	// ErrUnavailable means that no token is available right now: 503. Coveo could
-	// not be reached, failed, or asked for fewer calls. It wraps the cause, an
-	// *[APIError] if Coveo answered.
+	// ErrUnavailable means that no token is available right now: 503. Coveo
+	// could not be reached, failed, or asked for fewer calls. It wraps the
+	// cause, an *[APIError] if Coveo answered.
 	ErrUnavailable = errors.New("searchtoken: no search token available")
 	// ErrRefused means that Coveo refuses the token request: 502. It wraps the
 	// *[APIError]. An ErrRefused is not an ErrUnavailable.
@@ -34,9 +34,9 @@ var (
 	errRejected  = errors.New("the issuer returned the rejected token again")
 )
 
-// APIError is an answer of Coveo that contains no token. Its texts are shortened,
-// and redacted: they contain no API key, token, name or email address. They are
-// for operators, not for visitors.
+// APIError is an answer of Coveo that contains no token. Its texts are
+// shortened, and redacted: they contain no API key, token, name or email
+// address. They are for operators, not for visitors.
 type APIError struct {
 	// StatusCode is the HTTP status. It is 200 if the answer was malformed.
 	StatusCode int
@@ -99,8 +99,8 @@ func newCanceledError(ctx context.Context) *tokenError {
 	return &tokenError{context.Cause(ctx), breaker.FirstRetry, OutcomeCanceled}
 }
 
-// newHeldBackError returns the error of a request for which the breaker allows no
-// call.
+// newHeldBackError returns the error of a request for which the breaker allows
+// no call.
 func newHeldBackError(open *breaker.Open) *tokenError {
 	return &tokenError{open.Err, open.RetryAfter, OutcomeHeldBack}
 }
@@ -144,8 +144,8 @@ func (e *contextError) Unwrap() error { return e.err }
 // fault says what is wrong with a field.
 func fault(field, reason string) error { return errors.New(field + ": " + reason) }
 
-// joinFaults returns one error that has a line for each error that is not nil, or
-// nil. It starts with "searchtoken: ".
+// joinFaults returns one error that has a line for each error that is not nil,
+// or nil. It starts with "searchtoken: ".
 func joinFaults(faults ...error) error {
 	if err := errors.Join(faults...); err != nil {
 		return fmt.Errorf("searchtoken: %w", err)
@@ -153,10 +153,10 @@ func joinFaults(faults ...error) error {
 	return nil
 }
 
-// HTTPStatus returns the status with which the default ErrorHandler answers err:
-// 401 for [ErrNoIdentity], 502 for [ErrRefused], 503 for [ErrUnavailable], 429 if
-// a browser renews too often, and 500 for every other error. An *[APIError] alone
-// is a 502 or a 503. For nil it returns 200.
+// HTTPStatus returns the status with which the default ErrorHandler answers
+// err: 401 for [ErrNoIdentity], 502 for [ErrRefused], 503 for [ErrUnavailable],
+// 429 if a browser renews too often, and 500 for every other error. An
+// *[APIError] alone is a 502 or a 503. For nil it returns 200.
 func HTTPStatus(err error) int {
 	var api *APIError
 	var limit *renewalLimitError
@@ -177,9 +177,9 @@ func HTTPStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-// RetryAfter returns how long to wait before the next request, as the Retry-After
-// header of an error response says it. It is at most 5 minutes, and 0 if it is
-// not known.
+// RetryAfter returns how long to wait before the next request, as the
+// Retry-After header of an error response says it. It is at most 5 minutes, and
+// 0 if it is not known.
 func RetryAfter(err error) time.Duration {
 	var (
 		noToken *tokenError

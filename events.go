@@ -34,8 +34,8 @@ const (
 	EventRenew EventKind = "renew"
 	// EventForget: a user's tokens were removed.
 	EventForget EventKind = "forget"
-	// EventCacheError: a method of the Cache failed. The request went on without
-	// the Cache.
+	// EventCacheError: a method of the Cache failed. The request went on
+	// without the Cache.
 	EventCacheError EventKind = "cache_error"
 )
 
@@ -48,15 +48,15 @@ const (
 	OutcomeOK Outcome = "ok"
 	// OutcomeNoIdentity: the session has ended.
 	OutcomeNoIdentity Outcome = "no_identity"
-	// OutcomeCanceled: the request's context was done before the token was there,
-	// or Shutdown canceled the fetch.
+	// OutcomeCanceled: the request's context was done before the token was
+	// there, or Shutdown canceled the fetch.
 	OutcomeCanceled Outcome = "canceled"
 	// OutcomeHeldBack: no call was made because earlier calls failed.
 	OutcomeHeldBack Outcome = "held_back"
 	// OutcomeRefused: Coveo refused the request.
 	OutcomeRefused Outcome = "refused"
-	// OutcomeUnavailable: Coveo failed, could not be reached, or asked for fewer
-	// calls.
+	// OutcomeUnavailable: Coveo failed, could not be reached, or asked for
+	// fewer calls.
 	OutcomeUnavailable Outcome = "unavailable"
 	// OutcomeLimited: the user forces too many renewals.
 	OutcomeLimited Outcome = "limited"
@@ -70,8 +70,8 @@ const (
 type Event struct {
 	// Kind says what happened.
 	Kind EventKind
-	// Route is the Name of the request's [Route]. It is empty for EventForget and
-	// EventCacheError, which concern all routes.
+	// Route is the Name of the request's [Route]. It is empty for EventForget
+	// and EventCacheError, which concern all routes.
 	Route string
 	// Outcome says how it ended.
 	Outcome Outcome
@@ -159,8 +159,9 @@ func (r *reporter) cacheFailed(ctx context.Context, method string, err error) {
 	}
 }
 
-// panicked reports a panic of the application's code on one of our goroutines. The
-// value of a panic may be a secret, so only a runtime error's text is logged.
+// panicked reports a panic of the application's code on one of our goroutines.
+// The value of a panic may be a secret, so only a runtime error's text is
+// logged.
 func (r *reporter) panicked(ctx context.Context, v any) {
 	defer func() { _ = recover() }() // the Logger may panic as well
 	reason := fmt.Sprintf("%T", v)

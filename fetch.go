@@ -11,8 +11,8 @@ import (
 	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
-// fetch gets one token. It runs on its own goroutine, for all requests that wait
-// for it.
+// fetch gets one token. It runs on its own goroutine, for all requests that
+// wait for it.
 type fetch struct {
 	*tokenSource
 	request tokenRequest // with its own copies of params and userIDs
@@ -54,7 +54,8 @@ func (result *fetchResult) accept(r *tokenRequest, now time.Time) (Token, error)
 	return result.token, nil
 }
 
-// run looks into the store again, and calls the Issuer if no other process does.
+// run looks into the store again, and calls the Issuer if no other process
+// does.
 func (f *fetch) run(ctx context.Context) (result fetchResult) {
 	defer func() {
 		if v := recover(); v != nil { // in Cache or Observe
@@ -75,8 +76,8 @@ func (f *fetch) run(ctx context.Context) (result fetchResult) {
 }
 
 // claimAndAttempt attempts the fetch while this process holds the claim, if the
-// Cache is a Claimer. done is false if another process held the claim and left no
-// token.
+// Cache is a Claimer. done is false if another process held the claim and left
+// no token.
 func (f *fetch) claimAndAttempt(ctx, claimCtx context.Context) (result fetchResult, done bool) {
 	if f.claimer == nil {
 		return f.attempt(ctx, true)
@@ -94,8 +95,8 @@ func (f *fetch) claimAndAttempt(ctx, claimCtx context.Context) (result fetchResu
 	return f.attempt(ctx, true)
 }
 
-// attempt returns the token that another fetch has stored meanwhile. If there is
-// none, and this process may call the Issuer, it gets one from there.
+// attempt returns the token that another fetch has stored meanwhile. If there
+// is none, and this process may call the Issuer, it gets one from there.
 func (f *fetch) attempt(ctx context.Context, mayCall bool) (result fetchResult, done bool) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -134,7 +135,8 @@ func (f *fetch) countRenewal(ctx context.Context) error {
 	return nil
 }
 
-// issueAndStore calls the Issuer, if the breaker allows it, and stores the token.
+// issueAndStore calls the Issuer, if the breaker allows it, and stores the
+// token.
 func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 	key := f.key.breakerKey()
 	call, err := f.breaker.Begin(key)
@@ -170,8 +172,8 @@ func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 	return fetchResult{token: t, issued: true, forgotten: !f.storeIssued(ctx, t, found.epoch)}
 }
 
-// issue calls the Issuer, and waits at most until ctx is done, even if the Issuer
-// does not return.
+// issue calls the Issuer, and waits at most until ctx is done, even if the
+// Issuer does not return.
 func (f *fetch) issue(ctx context.Context, p TokenParams) (Token, error) {
 	type answer struct {
 		token Token
@@ -211,8 +213,8 @@ func (f *fetch) checkIssued(t Token, worst freshness) error {
 	return &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token near its expiry"}
 }
 
-// storeIssued stores t, and reports whether the user was not forgotten since e. If
-// the Issuer returned the rejected token again, the store stays as it is.
+// storeIssued stores t, and reports whether the user was not forgotten since e.
+// If the Issuer returned the rejected token again, the store stays as it is.
 func (f *fetch) storeIssued(ctx context.Context, t Token, e epoch) bool {
 	if f.kind == EventRenew && t.Value == f.request.rejected {
 		return f.store.get(ctx, f.key.Key).epoch == e
@@ -229,8 +231,8 @@ func (f *fetch) retryAfter() time.Duration {
 	return breaker.FirstRetry
 }
 
-// breakerOutcome returns what the breaker must know about a call that ended with
-// err.
+// breakerOutcome returns what the breaker must know about a call that ended
+// with err.
 func breakerOutcome(err error) breaker.Outcome {
 	if err == nil {
 		return breaker.Outcome{}

@@ -22,8 +22,8 @@ const (
 	fresh                    // for this request
 )
 
-// tokenRequest describes the token that one HTTP request needs. Its pointers are
-// shared: clone before handing them to other code.
+// tokenRequest describes the token that one HTTP request needs. Its pointers
+// are shared: clone before handing them to other code.
 type tokenRequest struct {
 	key        Key
 	route      *Route
@@ -54,14 +54,15 @@ func (r *tokenRequest) freshnessIgnoringRejection(t Token, now time.Time) freshn
 
 // freshnessByTime looks only at the times of t.
 func (r *tokenRequest) freshnessByTime(t Token, now time.Time) freshness {
-	// UnixNano, because Sub checks for overflow, which takes as long as the rest.
+	// UnixNano, because Sub checks for overflow, which takes as long as the
+	// rest.
 	expiry := t.Expiry.UnixNano()
 	life, remaining := time.Duration(expiry-t.Issued.UnixNano()), time.Duration(expiry-now.UnixNano())
 	if t.Issued.IsZero() { // the Cache lost it
 		life = r.params.validFor()
 	}
-	// The clamps leave time to refresh a token that lives shorter than the margins
-	// ask for.
+	// The clamps leave time to refresh a token that lives shorter than the
+	// margins ask for.
 	minRemaining := min(cmp.Or(r.route.MinRemaining, defaultMinRemaining), life/2)
 	refreshBefore := r.route.RefreshBefore
 	if refreshBefore == 0 {
@@ -79,8 +80,8 @@ func (r *tokenRequest) freshnessByTime(t Token, now time.Time) freshness {
 	return fresh
 }
 
-// outlivesSession reports whether t expires more than 15 minutes after the session.
-// Coveo's shortest tokens live that long.
+// outlivesSession reports whether t expires more than 15 minutes after the
+// session. Coveo's shortest tokens live that long.
 func (r *tokenRequest) outlivesSession(t Token) bool {
 	return !r.sessionEnd.IsZero() && t.Expiry.After(r.sessionEnd.Add(minValidFor))
 }
@@ -90,8 +91,8 @@ func (r *tokenRequest) sessionEnded(now time.Time) bool {
 	return !r.sessionEnd.IsZero() && !now.Before(r.sessionEnd)
 }
 
-// issueParams returns the parameters for the Issuer. ValidFor is cut to the rest of
-// the session.
+// issueParams returns the parameters for the Issuer. ValidFor is cut to the
+// rest of the session.
 func (r *tokenRequest) issueParams(now time.Time) TokenParams {
 	p := *r.params
 	p.UserIDs = r.userIDs
@@ -102,8 +103,8 @@ func (r *tokenRequest) issueParams(now time.Time) TokenParams {
 }
 
 // replaces reports whether t may replace the token that a browser reports as
-// rejected: t differs from it and was issued later. Otherwise two processes could
-// hand out each other's rejected tokens without end.
+// rejected: t differs from it and was issued later. Otherwise two processes
+// could hand out each other's rejected tokens without end.
 func replaces(t Token, rejected string, now time.Time) bool {
 	if t.Value == rejected {
 		return false

@@ -18,8 +18,8 @@ import (
 type UserType string
 
 // The types that Coveo knows
-// (https://docs.coveo.com/en/56/#userids-array-of-restuserid-required). The zero
-// UserType is UserTypeUser.
+// (https://docs.coveo.com/en/56/#userids-array-of-restuserid-required). The
+// zero UserType is UserTypeUser.
 const (
 	UserTypeUser         UserType = "User"
 	UserTypeGroup        UserType = "Group"
@@ -44,8 +44,8 @@ type UserID struct {
 
 // Identity is the user of a request.
 type Identity struct {
-	// UserIDs are the security identities to impersonate, in order. At least one
-	// is required.
+	// UserIDs are the security identities to impersonate, in order. At least
+	// one is required.
 	UserIDs []UserID
 	// DisplayName is the user's name in analytics. It may be empty.
 	DisplayName string
@@ -53,8 +53,8 @@ type Identity struct {
 	// pipelines. They may be empty. They grant no rights.
 	Groups []string
 	// Expires is when the user's session ends. If it is set, tokens outlive the
-	// session by at most 15 minutes, the shortest life of Coveo's tokens. Zero: not
-	// known.
+	// session by at most 15 minutes, the shortest life of Coveo's tokens. Zero:
+	// not known.
 	Expires time.Time
 }
 
@@ -63,29 +63,29 @@ func Email(address string) Identity {
 	return Identity{UserIDs: []UserID{{Name: address, Provider: EmailSecurityProvider, Type: UserTypeUser}}}
 }
 
-// Anonymous returns the identity of a visitor who is not logged in. Its name is the
-// one that Coveo's analytics recognize as anonymous
+// Anonymous returns the identity of a visitor who is not logged in. Its name is
+// the one that Coveo's analytics recognize as anonymous
 // (https://docs.coveo.com/en/56/#name-string-required).
 func Anonymous() Identity { return Email("anonymous") }
 
-// IdentityFunc returns the user of a request. If nobody is logged in, it returns
-// [ErrNoIdentity] or an error that wraps it. Every other error means that it could
-// not find out, and goes to the ErrorHandler.
+// IdentityFunc returns the user of a request. If nobody is logged in, it
+// returns [ErrNoIdentity] or an error that wraps it. Every other error means
+// that it could not find out, and goes to the ErrorHandler.
 //
-// It is called once per request, on the goroutine of the request. It must be safe for
-// concurrent calls with different requests.
+// It is called once per request, on the goroutine of the request. It must be
+// safe for concurrent calls with different requests.
 type IdentityFunc func(*http.Request) (Identity, error)
 
-// SessionIdentity returns an IdentityFunc that looks into the session with a name in a
-// gorilla sessions.Store. resolve gets the session and returns its user, under the
-// contract of [IdentityFunc]. The result is safe for concurrent use if store and
-// resolve are.
+// SessionIdentity returns an IdentityFunc that looks into the session with a
+// name in a gorilla sessions.Store. resolve gets the session and returns its
+// user, under the contract of [IdentityFunc]. The result is safe for concurrent
+// use if store and resolve are.
 //
-// A missing session is an [ErrNoIdentity]. So is a session whose cookie does not
-// decode, because it was tampered with, has expired, is too long, or was signed with
-// an old key. Every other error of the store is an [ErrSession]. The wrapped handler
-// shares the session: when it calls store.Get with the same name, nothing is decoded
-// again.
+// A missing session is an [ErrNoIdentity]. So is a session whose cookie does
+// not decode, because it was tampered with, has expired, is too long, or was
+// signed with an old key. Every other error of the store is an [ErrSession].
+// The wrapped handler shares the session: when it calls store.Get with the same
+// name, nothing is decoded again.
 func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.Session) (Identity, error)) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		session, err := getSession(store, r, name)
@@ -103,10 +103,11 @@ func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.S
 	}
 }
 
-// SessionEmail is [SessionIdentity] for the most common case: session.Values[key] is
-// the user's email address, a string. A session without it, or with an empty one, is
-// an [ErrNoIdentity]. So is a value of another type, which is logged at debug level.
-// The identity does not tell when the session ends.
+// SessionEmail is [SessionIdentity] for the most common case:
+// session.Values[key] is the user's email address, a string. A session without
+// it, or with an empty one, is an [ErrNoIdentity]. So is a value of another
+// type, which is logged at debug level. The identity does not tell when the
+// session ends.
 func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 	return SessionIdentity(store, name, func(session *sessions.Session) (Identity, error) {
 		switch value := session.Values[key].(type) {
@@ -123,10 +124,11 @@ func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 	})
 }
 
-// FirstIdentity returns an IdentityFunc that calls funcs in order and returns the
-// first result that is not an [ErrNoIdentity]: an identity or another error. If there
-// is none, it returns an ErrNoIdentity. If a later function succeeds, the reason of an
-// earlier ErrNoIdentity is logged to slog.Default at debug level.
+// FirstIdentity returns an IdentityFunc that calls funcs in order and returns
+// the first result that is not an [ErrNoIdentity]: an identity or another
+// error. If there is none, it returns an ErrNoIdentity. If a later function
+// succeeds, the reason of an earlier ErrNoIdentity is logged to slog.Default at
+// debug level.
 func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		none := ErrNoIdentity
@@ -144,9 +146,9 @@ func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 	}
 }
 
-// AnonymousIdentity is an IdentityFunc that always returns [Anonymous]. As the last
-// argument of [FirstIdentity], it lets visitors who are not logged in search what is
-// public.
+// AnonymousIdentity is an IdentityFunc that always returns [Anonymous]. As the
+// last argument of [FirstIdentity], it lets visitors who are not logged in
+// search what is public.
 func AnonymousIdentity(*http.Request) (Identity, error) { return Anonymous(), nil }
 
 // noIdentity returns an ErrNoIdentity with a reason.
@@ -161,9 +163,9 @@ func logNoIdentity(ctx context.Context, logger *slog.Logger, err error) {
 	}
 }
 
-// getSession is store.Get for stores that break gorilla's contract. If New of a store
-// returns a nil session, gorilla's registry panics; then getSession asks New for its
-// error.
+// getSession is store.Get for stores that break gorilla's contract. If New of a
+// store returns a nil session, gorilla's registry panics; then getSession asks
+// New for its error.
 func getSession(store sessions.Store, r *http.Request, name string) (*sessions.Session, error) {
 	if store == nil {
 		return nil, errors.New("SessionIdentity was given no store")
@@ -190,9 +192,9 @@ func withoutPanic(get func(*http.Request, string) (*sessions.Session, error), r 
 	return get(r, name)
 }
 
-// isCookieError reports whether the visitor's cookie caused a session's error. It
-// uses securecookie's Error interface. For a cookie that is too long, all three of
-// its methods return false, so that counts as well.
+// isCookieError reports whether the visitor's cookie caused a session's error.
+// It uses securecookie's Error interface. For a cookie that is too long, all
+// three of its methods return false, so that counts as well.
 func isCookieError(err error) bool {
 	var cookie interface {
 		IsUsage() bool

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// UserKey is the SHA-256 hash of a user: of the organization, its endpoint, and the
-// user's security identities.
+// UserKey is the SHA-256 hash of a user: of the organization, its endpoint, and
+// the user's security identities.
 type UserKey [sha256.Size]byte
 
 // Key is what a token is cached under: the hash of the user, and the hash of
-// everything else in the token request. Keys are comparable. A Key does not reveal
-// the user, but anyone who can guess the user's name can confirm the guess. A Cache
-// that others can read should not store Keys in clear text.
+// everything else in the token request. Keys are comparable. A Key does not
+// reveal the user, but anyone who can guess the user's name can confirm the
+// guess. A Cache that others can read should not store Keys in clear text.
 type Key struct {
 	// User is the hash of the user.
 	User UserKey
@@ -30,7 +30,8 @@ func (k *Key) jitter() time.Duration {
 }
 
 // keyPrefix returns the prefix of every user's hash: the organization and its
-// endpoint. It is short, so that with most names it fits into one block of SHA-256.
+// endpoint. It is short, so that with most names it fits into one block of
+// SHA-256.
 func keyPrefix(organization, platformURL string) (prefix [16]byte) {
 	sum := sha256.Sum256(appendString(appendString(nil, organization), platformURL))
 	copy(prefix[:], sum[:])
@@ -43,8 +44,8 @@ func userHash(prefix *[16]byte, ids []UserID) UserKey {
 	return sha256.Sum256(appendUserIDs(append(buf[:0], prefix[:]...), ids))
 }
 
-// paramsHash returns Key.Params. It covers every field of p. The UserIDs count only
-// if they differ from identified, which is in Key.User already.
+// paramsHash returns Key.Params. It covers every field of p. The UserIDs count
+// only if they differ from identified, which is in Key.User already.
 func paramsHash(p *TokenParams, identified []UserID) [sha256.Size]byte {
 	var buf [512]byte
 	b := buf[:0]
@@ -70,8 +71,8 @@ func paramsHash(p *TokenParams, identified []UserID) [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// The encoding of each part of a Key starts with its length, so different sequences
-// of parts never have the same bytes.
+// The encoding of each part of a Key starts with its length, so different
+// sequences of parts never have the same bytes.
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)

@@ -1,18 +1,18 @@
-// Package searchtoken gives every request that passes through an http.Handler its
-// user's Coveo search token, ready for the page that the handler renders.
+// Package searchtoken gives every request that passes through an http.Handler
+// its user's Coveo search token, ready for the page that the handler renders.
 //
-// A secured Coveo index shows each user only what that user may see. To query it
-// from a browser, a page needs a search token: a JWT for one user, valid for at most
-// 24 hours, that a server gets with a secret API key (https://docs.coveo.com/en/56).
-// This package requests the token, caches it, refreshes it before it expires, and
-// renders it into the page.
+// A secured Coveo index shows each user only what that user may see. To query
+// it from a browser, a page needs a search token: a JWT for one user, valid for
+// at most 24 hours, that a server gets with a secret API key
+// (https://docs.coveo.com/en/56). This package requests the token, caches it,
+// refreshes it before it expires, and renders it into the page.
 //
 // # A search page
 //
-// [New] needs three things: your Coveo organization, an API key created from the
-// "Authenticated search" template, and a function that identifies the user. Here,
-// the session "session" of a gorilla sessions.Store holds the user's email address
-// under the key "email":
+// [New] needs three things: your Coveo organization, an API key created from
+// the "Authenticated search" template, and a function that identifies the user.
+// Here, the session "session" of a gorilla sessions.Store holds the user's
+// email address under the key "email":
 //
 //	coveo, err := searchtoken.New(searchtoken.Config{
 //		OrganizationID: os.Getenv("COVEO_ORGANIZATION_ID"),
@@ -28,40 +28,41 @@
 //	mux.Handle("GET /search", coveo.Handler(searchPage))
 //	mux.Handle("/coveo/token", coveo.RenewHandler())
 //
-// The page's handler takes the [Page] from the request's context, and passes it to a
-// template that was parsed with [FuncMap]:
+// The page's handler takes the [Page] from the request's context, and passes it
+// to a template that was parsed with [FuncMap]:
 //
 //	page, _ := searchtoken.FromContext(r.Context())
 //	tmpl.Execute(w, map[string]any{"Coveo": page})
 //
-// One line of the template loads and starts a Coveo front end, for example Atomic:
+// One line of the template loads and starts a Coveo front end, for example
+// Atomic:
 //
 //	<head>{{coveoAtomic .Coveo}}</head>
 //	<body><atomic-search-interface>…</atomic-search-interface></body>
 //
-// A handler that queries Coveo on the server uses [Token.SetAuthHeader] instead. At
-// logout, call [Middleware.Forget].
+// A handler that queries Coveo on the server uses [Token.SetAuthHeader]
+// instead. At logout, call [Middleware.Forget].
 //
 // # What a token grants
 //
-// [Route.Params] are what the tokens of a page enforce, for example its search hub or
-// a filter. [Route.Prepare] adds what differs from request to request.
-// [Middleware.With] makes another route of the same Middleware. Tokens of different
-// grants or of different users are never mixed up.
+// [Route.Params] are what the tokens of a page enforce, for example its search
+// hub or a filter. [Route.Prepare] adds what differs from request to request.
+// [Middleware.With] makes another route of the same Middleware. Tokens of
+// different grants or of different users are never mixed up.
 //
 // # When there is no token
 //
 // A visitor who is not logged in gets 401, unless [FirstIdentity] ends with
-// [AnonymousIdentity]. A 502 means that Coveo refused the request, a 503 that it
-// could not be reached. Failures are remembered, with backoff, so that not every
-// request calls Coveo. A token that is still good is served meanwhile. Set
-// Route.Optional to serve the page without a token, or Route.ErrorHandler to serve
-// an error page.
+// [AnonymousIdentity]. A 502 means that Coveo refused the request, a 503 that
+// it could not be reached. Failures are remembered, with backoff, so that not
+// every request calls Coveo. A token that is still good is served meanwhile.
+// Set Route.Optional to serve the page without a token, or Route.ErrorHandler
+// to serve an error page.
 //
 // # Tests
 //
-// Package searchtokentest is a stand-in for the Coveo platform. [NewContext] puts a
-// Page of your own into a request's context.
+// Package searchtokentest is a stand-in for the Coveo platform. [NewContext]
+// puts a Page of your own into a request's context.
 package searchtoken
 
 import (
@@ -77,9 +78,9 @@ import (
 	"time"
 )
 
-// Middleware gives every request that passes through its Handler a search token of
-// the request's user. [New] makes one; the zero Middleware does not work. It is safe
-// for concurrent use.
+// Middleware gives every request that passes through its Handler a search token
+// of the request's user. [New] makes one; the zero Middleware does not work. It
+// is safe for concurrent use.
 type Middleware struct {
 	*shared
 	route      Route
@@ -95,8 +96,8 @@ type shared struct {
 	keyPrefix [16]byte // prefix of every user's hash
 }
 
-// New returns a Middleware. It makes no call of Coveo. The error (errors.Join) names
-// every field of cfg that is missing or wrong, and the remedy.
+// New returns a Middleware. It makes no call of Coveo. The error (errors.Join)
+// names every field of cfg that is missing or wrong, and the remedy.
 func New(cfg Config) (*Middleware, error) {
 	platform, analytics, err := cfg.validate()
 	if err != nil {
@@ -131,12 +132,13 @@ func (s *shared) middleware(route Route) *Middleware {
 	return &Middleware{s, route, paramsHash(&route.Params, nil)}
 }
 
-// With returns the Middleware of another route, which shares the cache, the limits
-// and the Issuer of m. change gets a copy of m's route and may modify all of it; nil
-// changes nothing. The error names every bad field, as New's does.
+// With returns the Middleware of another route, which shares the cache, the
+// limits and the Issuer of m. change gets a copy of m's route and may modify
+// all of it; nil changes nothing. The error names every bad field, as New's
+// does.
 //
-// The copy's RenewURL is empty. A route with another grant needs a RenewHandler of
-// its own, at another path, behind the same access control as its pages.
+// The copy's RenewURL is empty. A route with another grant needs a RenewHandler
+// of its own, at another path, behind the same access control as its pages.
 func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 	route := m.route
 	route.Params = route.Params.clone()
@@ -150,12 +152,12 @@ func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 	return m.middleware(route), nil
 }
 
-// Handler wraps next. In the context of every request that next gets, [FromContext]
-// finds a [Page] with the token of the request's user. If there is no token, the
-// route's ErrorHandler answers, unless the route is Optional.
+// Handler wraps next. In the context of every request that next gets,
+// [FromContext] finds a [Page] with the token of the request's user. If there
+// is no token, the route's ErrorHandler answers, unless the route is Optional.
 //
-// Before it calls next, Handler sets Cache-Control to "private, no-store" and adds
-// Cookie to Vary, because the page is for one user. It does not wrap the
+// Before it calls next, Handler sets Cache-Control to "private, no-store" and
+// adds Cookie to Vary, because the page is for one user. It does not wrap the
 // ResponseWriter, and does nothing after next.
 func (m *Middleware) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -191,7 +193,8 @@ func (m *Middleware) fill(page *Page, r *http.Request) error {
 	return page.Err
 }
 
-// identifyRequest sets id to the user of r, and req to the user's token request.
+// identifyRequest sets id to the user of r, and req to the user's token
+// request.
 func (m *Middleware) identifyRequest(r *http.Request, id *Identity, req *tokenRequest) (err error) {
 	*id, err = m.identify(r)
 	switch {
@@ -245,17 +248,17 @@ func identityFault(err error) error {
 	return wrap("Identify returned an identity that Coveo would refuse", err)
 }
 
-// Forget removes the cached tokens of a user, for all routes: at logout, or when the
-// user's rights have changed. It uses only id.UserIDs: pass exactly the identity that
-// Identify returned. No request that begins after Forget has returned gets one of
-// these tokens, or one that was in flight meanwhile.
+// Forget removes the cached tokens of a user, for all routes: at logout, or
+// when the user's rights have changed. It uses only id.UserIDs: pass exactly
+// the identity that Identify returned. No request that begins after Forget has
+// returned gets one of these tokens, or one that was in flight meanwhile.
 //
 // Other processes forget the user only if they share the Cache; a [MemoryCache]
-// belongs to one process. A token that a browser already has stays valid until it
-// expires, because Coveo cannot revoke it.
+// belongs to one process. A token that a browser already has stays valid until
+// it expires, because Coveo cannot revoke it.
 //
-// The error is that of the Cache, which may still hold the tokens, or says that id
-// has no UserIDs.
+// The error is that of the Cache, which may still hold the tokens, or says that
+// id has no UserIDs.
 func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	if len(id.UserIDs) == 0 {
 		return errors.New("searchtoken: Forget: the identity has no UserIDs")
@@ -266,20 +269,21 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	return nil
 }
 
-// Shutdown stops refreshing tokens, and waits for the fetches in flight until ctx is
-// done. Then it returns an error that wraps ctx's, else nil. It cancels fetches that
-// nobody waits for. Call it after http.Server.Shutdown. A fetch takes at most 10
-// seconds, or 20 if it has to wait for another process.
+// Shutdown stops refreshing tokens, and waits for the fetches in flight until
+// ctx is done. Then it returns an error that wraps ctx's, else nil. It cancels
+// fetches that nobody waits for. Call it after http.Server.Shutdown. A fetch
+// takes at most 10 seconds, or 20 if it has to wait for another process.
 //
-// Shutdown covers all routes made by [Middleware.With]. Afterwards, the Middleware
-// still serves requests, but refreshes no token. Shutdown may be called again.
+// Shutdown covers all routes made by [Middleware.With]. Afterwards, the
+// Middleware still serves requests, but refreshes no token. Shutdown may be
+// called again.
 func (m *Middleware) Shutdown(ctx context.Context) error { return m.tokens.shutdown(ctx) }
 
 // contextKey is the key of the *Page in a request's context.
 type contextKey struct{}
 
-// pageContext is the context of a request with a page. It also holds the values of
-// the page's headers, so that all three take one allocation.
+// pageContext is the context of a request with a page. It also holds the values
+// of the page's headers, so that all three take one allocation.
 type pageContext struct {
 	context.Context
 	page    Page
@@ -319,20 +323,22 @@ func (c *pageContext) setHeaders(h http.Header) {
 }
 
 // FromContext returns the [Page] of a request that passed through
-// [Middleware.Handler], from the request's context. Without a Handler it returns nil
-// and false. On an Optional route the page may have no token; Page.Err then says why.
+// [Middleware.Handler], from the request's context. Without a Handler it
+// returns nil and false. On an Optional route the page may have no token;
+// Page.Err then says why.
 func FromContext(ctx context.Context) (*Page, bool) {
 	page, ok := ctx.Value(contextKey{}).(*Page)
 	return page, ok && page != nil
 }
 
-// NewContext returns a context in which [FromContext] finds p. Use it to test your
-// own handlers.
+// NewContext returns a context in which [FromContext] finds p. Use it to test
+// your own handlers.
 func NewContext(ctx context.Context, p *Page) context.Context {
 	return context.WithValue(ctx, contextKey{}, p)
 }
 
-// setRetryAfter sets the Retry-After header to whole seconds, if err knows them.
+// setRetryAfter sets the Retry-After header to whole seconds, if err knows
+// them.
 func setRetryAfter(h http.Header, err error) {
 	if after := RetryAfter(err); after > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))

@@ -24,20 +24,22 @@ const (
 	renewalBurst    = 3
 )
 
-// RenewHandler returns the handler that a page's renewAccessToken calls when its
-// token was rejected. Mount it at the route's RenewURL. It answers with a token of
-// the same grant as the page's token: it uses the same Identify, Params and Prepare.
+// RenewHandler returns the handler that a page's renewAccessToken calls when
+// its token was rejected. Mount it at the route's RenewURL. It answers with a
+// token of the same grant as the page's token: it uses the same Identify,
+// Params and Prepare.
 //
-// It accepts a GET, or a POST of {"rejected": "<token>"}, from the page's own origin.
-// The answer is {"token": "<token>"}, or the bare token if the Accept header prefers
-// text/plain. The rejected token is never the answer. If the rejected token is still
-// cached, the renewal forces a fetch: a user may force three at once and one per 20
-// seconds after that. All anonymous visitors are one user.
+// It accepts a GET, or a POST of {"rejected": "<token>"}, from the page's own
+// origin. The answer is {"token": "<token>"}, or the bare token if the Accept
+// header prefers text/plain. The rejected token is never the answer. If the
+// rejected token is still cached, the renewal forces a fetch: a user may force
+// three at once and one per 20 seconds after that. All anonymous visitors are
+// one user.
 //
-// An error is answered with its status and standard text, even if the route has an
-// ErrorHandler: 401 without a user, 403 for another origin, 405 for another method,
-// 413 for a body of over 16 KiB, 400 for another body, 429 with Retry-After beyond
-// the limit, and otherwise as [HTTPStatus] says.
+// An error is answered with its status and standard text, even if the route has
+// an ErrorHandler: 401 without a user, 403 for another origin, 405 for another
+// method, 413 for a body of over 16 KiB, 400 for another body, 429 with
+// Retry-After beyond the limit, and otherwise as [HTTPStatus] says.
 func (m *Middleware) RenewHandler() http.Handler {
 	var origin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,16 +86,16 @@ func (m *Middleware) RenewHandler() http.Handler {
 	})
 }
 
-// asPost returns a copy of r with the method POST, for CrossOriginProtection. It
-// would let every GET pass, but this handler answers a GET with a secret.
+// asPost returns a copy of r with the method POST, for CrossOriginProtection.
+// It would let every GET pass, but this handler answers a GET with a secret.
 func asPost(r *http.Request) *http.Request {
 	post := *r
 	post.Method = http.MethodPost
 	return &post
 }
 
-// readRejected returns the token that the request reports as rejected. A GET reports
-// none.
+// readRejected returns the token that the request reports as rejected. A GET
+// reports none.
 func readRejected(w http.ResponseWriter, r *http.Request) (rejected string, status int) {
 	if r.Method == http.MethodGet {
 		return "", http.StatusOK
@@ -143,8 +145,8 @@ func rank(accept []string, mediaType string) ranking {
 	return best
 }
 
-// renewalLimits limits the renewals that each user forces in this process. The zero
-// value is ready for use, and safe for concurrent use.
+// renewalLimits limits the renewals that each user forces in this process. The
+// zero value is ready for use, and safe for concurrent use.
 type renewalLimits struct {
 	mu    sync.Mutex // guards users
 	users map[UserKey]*rate.Limiter

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// How long this process serves a token that the Cache could not store. It does
-	// not learn what other processes forget meanwhile.
+	// How long this process serves a token that the Cache could not store. It
+	// does not learn what other processes forget meanwhile.
 	fallbackLife = time.Minute
 
 	// The number of entries in each table of this process: fallbacks, users who
@@ -20,8 +20,8 @@ const (
 	maxRemembered = 4096
 )
 
-// store is the Cache, and what this process remembers while the Cache fails. It is
-// safe for concurrent use.
+// store is the Cache, and what this process remembers while the Cache fails. It
+// is safe for concurrent use.
 type store struct {
 	cache    Cache
 	memory   *MemoryCache // the same Cache, if it is one: a hit then reads the clock once
@@ -41,8 +41,8 @@ type epoch struct {
 	unknown      bool // the Cache failed, so cache has no meaning
 }
 
-// endedBefore reports whether the user was forgotten between e and later, as far as
-// the Cache could tell.
+// endedBefore reports whether the user was forgotten between e and later, as
+// far as the Cache could tell.
 func (e epoch) endedBefore(later epoch) bool {
 	return e.local != later.local || !e.unknown && !later.unknown && e.cache != later.cache
 }
@@ -67,8 +67,8 @@ func newStore(cache Cache, r *reporter) *store {
 	return &store{cache: cache, memory: memory, reporter: r, fallbacks: map[Key]fallback{}}
 }
 
-// get looks for the token under key. If the Cache fails, it returns the fallback,
-// if there is one.
+// get looks for the token under key. If the Cache fails, it returns the
+// fallback, if there is one.
 func (s *store) get(ctx context.Context, key Key) (f found) {
 	f.epoch.local = s.localForgets(key.User).Load() // before the token, like the Cache's epoch
 	if s.memory != nil {
@@ -87,9 +87,9 @@ func (s *store) get(ctx context.Context, key Key) (f found) {
 	return f
 }
 
-// put stores a token that was fetched in an epoch, and reports whether the user was
-// not forgotten since. If the Cache failed to forget the user, put removes what the
-// Cache stored in spite of that.
+// put stores a token that was fetched in an epoch, and reports whether the user
+// was not forgotten since. If the Cache failed to forget the user, put removes
+// what the Cache stored in spite of that.
 func (s *store) put(ctx context.Context, key Key, t Token, e epoch) (kept bool) {
 	forgotten := func() bool { return s.localForgets(key.User).Load() != e.local }
 	if forgotten() {
@@ -114,8 +114,8 @@ func (s *store) put(ctx context.Context, key Key, t Token, e epoch) (kept bool) 
 	return kept
 }
 
-// forget removes the tokens of a user. Even if the Cache fails to, no later request
-// gets a token whose fetch is in flight.
+// forget removes the tokens of a user. Even if the Cache fails to, no later
+// request gets a token whose fetch is in flight.
 func (s *store) forget(ctx context.Context, user UserKey) error {
 	defer s.localForgets(user).Add(1) // last, as in a Cache
 	if err := s.cache.Forget(ctx, user); err != nil {
@@ -127,7 +127,8 @@ func (s *store) forget(ctx context.Context, user UserKey) error {
 
 func (s *store) localForgets(user UserKey) *atomic.Uint64 { return &s.forgets[user[24]] }
 
-// fallback returns the fallback under key, unless its user was forgotten before e.
+// fallback returns the fallback under key, unless its user was forgotten before
+// e.
 func (s *store) fallback(key Key, e epoch, now time.Time) Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,8 +153,8 @@ func (s *store) deleteFallback(key Key) {
 	delete(s.fallbacks, key)
 }
 
-// makeRoom makes sure that another entry fits into m. Idle entries go first, then
-// any. It removes many at a time, because it looks at all of them.
+// makeRoom makes sure that another entry fits into m. Idle entries go first,
+// then any. It removes many at a time, because it looks at all of them.
 func makeRoom[K comparable, V any](m map[K]V, idle func(V) bool) {
 	if len(m) < maxRemembered {
 		return

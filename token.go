@@ -27,9 +27,9 @@ const (
 // other.
 //
 // Value is the only secret in it. String, GoString, Format, LogValue and
-// MarshalText leave it out, so a Token in a log line or in an error does no harm.
-// Package fmt does not call them for an unexported field of another struct: do not
-// print a struct that holds a Token in such a field.
+// MarshalText leave it out, so a Token in a log line or in an error does no
+// harm. Package fmt does not call them for an unexported field of another
+// struct: do not print a struct that holds a Token in such a field.
 type Token struct {
 	// Value is the token itself. Coveo's tokens are JWTs.
 	Value string
@@ -41,16 +41,16 @@ type Token struct {
 	Expiry time.Time
 }
 
-// SetAuthHeader sets the Authorization header that Coveo's APIs expect. The zero
-// Token sets nothing.
+// SetAuthHeader sets the Authorization header that Coveo's APIs expect. The
+// zero Token sets nothing.
 func (t Token) SetAuthHeader(r *http.Request) {
 	if t.Value != "" {
 		r.Header.Set("Authorization", "Bearer "+t.Value)
 	}
 }
 
-// AddToQuery sets the query parameter access_token of u, which Coveo's APIs accept
-// instead of the Authorization header. URLs end up in logs: prefer
+// AddToQuery sets the query parameter access_token of u, which Coveo's APIs
+// accept instead of the Authorization header. URLs end up in logs: prefer
 // [Token.SetAuthHeader]. The zero Token sets nothing.
 func (t Token) AddToQuery(u *url.URL) {
 	if t.Value != "" {
@@ -77,14 +77,14 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()
 // LogValue returns String, for log/slog.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
-// MarshalText returns String, for encoding/json and others. They cannot be used to
-// store or send a Token.
+// MarshalText returns String, for encoding/json and others. They cannot be used
+// to store or send a Token.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// TokenParams are the parameters of a token request: the model RestTokenParams of
-// https://docs.coveo.com/en/56/#request-body-properties. A field with its zero
-// value is left out of the request. TokenParams marshal to the JSON that Coveo
-// expects.
+// TokenParams are the parameters of a token request: the model RestTokenParams
+// of https://docs.coveo.com/en/56/#request-body-properties. A field with its
+// zero value is left out of the request. TokenParams marshal to the JSON that
+// Coveo expects.
 type TokenParams struct {
 	// UserIDs are the security identities to impersonate. At least one is
 	// required.
@@ -113,7 +113,8 @@ type TokenParams struct {
 	CanSeeUserProfileOf []string `json:"canSeeUserProfileOf,omitempty"`
 }
 
-// MarshalJSON encodes p with Coveo's property names, and ValidFor in milliseconds.
+// MarshalJSON encodes p with Coveo's property names, and ValidFor in
+// milliseconds.
 func (p TokenParams) MarshalJSON() ([]byte, error) {
 	type params TokenParams // without MarshalJSON
 	return json.Marshal(struct {
@@ -123,8 +124,8 @@ func (p TokenParams) MarshalJSON() ([]byte, error) {
 }
 
 // Validate returns an error for parameters that Coveo would refuse. The error
-// (errors.Join) names every bad field and the remedy. It contains no value, since
-// values may be names or email addresses.
+// (errors.Join) names every bad field and the remedy. It contains no value,
+// since values may be names or email addresses.
 func (p TokenParams) Validate() error {
 	return joinFaults(validateUserIDs(p.UserIDs), p.validateGrant(""))
 }
@@ -168,8 +169,9 @@ func nameFault(s string) string {
 	return ""
 }
 
-// validateGrant is the part of Validate that does not depend on the user. prefix
-// stands in front of each field's name. Its error has no "searchtoken: ".
+// validateGrant is the part of Validate that does not depend on the user.
+// prefix stands in front of each field's name. Its error has no "searchtoken:
+// ".
 func (p TokenParams) validateGrant(prefix string) error {
 	var faults []error
 	bad := func(field, reason string) { faults = append(faults, fault(prefix+field, reason)) }
@@ -225,8 +227,8 @@ func (p TokenParams) clone() TokenParams {
 	return p
 }
 
-// now returns the wall clock without its monotonic part, which stands still while
-// a machine sleeps. A token's life goes on.
+// now returns the wall clock without its monotonic part, which stands still
+// while a machine sleeps. A token's life goes on.
 func now() time.Time { return time.Now().Round(0) }
 
 // expiry returns when a token that was requested at issued expires on this
@@ -252,9 +254,9 @@ func expiry(value string, issued time.Time, validFor time.Duration) time.Time {
 	return expires
 }
 
-// jwtTimes returns the claims iat and exp of a JWT in Unix seconds. A claim that is
-// missing or malformed is 0. Nothing is verified: only Coveo has the key that signs
-// its tokens.
+// jwtTimes returns the claims iat and exp of a JWT in Unix seconds. A claim
+// that is missing or malformed is 0. Nothing is verified: only Coveo has the
+// key that signs its tokens.
 func jwtTimes(value string) (iat, exp int64) {
 	_, rest, _ := strings.Cut(value, ".")
 	payload, _, ok := strings.Cut(rest, ".")

@@ -12,8 +12,8 @@ import (
 	"github.com/searchtoken/searchtoken/internal/flight"
 )
 
-// maxTries is how many fetches a request starts or waits for if each of them ends
-// without a token for it.
+// maxTries is how many fetches a request starts or waits for if each of them
+// ends without a token for it.
 const maxTries = 5
 
 // tokenSource returns tokens from the store, or fetches them from the Issuer.
@@ -51,8 +51,8 @@ type fetchKey struct {
 	epoch
 }
 
-// breakerKey is what a failure counts for. A Forget begins a key without failures:
-// the user's rights may have changed.
+// breakerKey is what a failure counts for. A Forget begins a key without
+// failures: the user's rights may have changed.
 type breakerKey struct {
 	Key
 	forgets uint64
@@ -60,8 +60,8 @@ type breakerKey struct {
 
 func (k fetchKey) breakerKey() breakerKey { return breakerKey{k.Key, k.epoch.local} }
 
-// token returns a token for r, and reports whether it was a hit or a miss. It waits
-// at most until ctx is done; the fetch that it may start goes on.
+// token returns a token for r, and reports whether it was a hit or a miss. It
+// waits at most until ctx is done; the fetch that it may start goes on.
 func (s *tokenSource) token(ctx context.Context, r *tokenRequest) (Token, error) {
 	t, waitingSince, err := s.find(ctx, r)
 	if waitingSince.IsZero() {
@@ -114,7 +114,8 @@ func (s *tokenSource) mayFetch(ctx context.Context, r *tokenRequest, now time.Ti
 	case r.sessionEnded(now):
 		return noIdentity("the session has ended")
 	}
-	// Hits skip this check: no token is cached for a user whom Coveo would refuse.
+	// Hits skip this check: no token is cached for a user whom Coveo would
+	// refuse.
 	if err := validateUserIDs(r.userIDs); err != nil {
 		err = identityFault(err)
 		s.reporter.requestFailed(ctx, r.route.Name, err)
@@ -142,7 +143,8 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 	return result, leader, waitError(ctx, err)
 }
 
-// refresh starts a fetch in the background, unless it is too early for another one.
+// refresh starts a fetch in the background, unless it is too early for another
+// one.
 func (s *tokenSource) refresh(ctx context.Context, r *tokenRequest, e epoch) {
 	shared := *r
 	s.flights.Background(ctx, fetchKey{r.key, e}, func() (func(context.Context) fetchResult, error) {
@@ -150,8 +152,8 @@ func (s *tokenSource) refresh(ctx context.Context, r *tokenRequest, e epoch) {
 	})
 }
 
-// newFetch returns the run of a fetch for r, or an error if it must not start. It
-// runs under the lock of flights.
+// newFetch returns the run of a fetch for r, or an error if it must not start.
+// It runs under the lock of flights.
 func (s *tokenSource) newFetch(r *tokenRequest, e epoch, kind EventKind) (func(context.Context) fetchResult, error) {
 	key := fetchKey{r.key, e}
 	if err := s.breaker.Check(key.breakerKey()); err != nil {
@@ -193,7 +195,8 @@ func (s *tokenSource) forget(ctx context.Context, user UserKey) error {
 	return err
 }
 
-// shutdown ends background work, and waits for the other fetches until ctx is done.
+// shutdown ends background work, and waits for the other fetches until ctx is
+// done.
 func (s *tokenSource) shutdown(ctx context.Context) error {
 	if err := s.flights.Shutdown(ctx); err != nil {
 		return fmt.Errorf("searchtoken: Shutdown: fetches are still in flight: %w", err)

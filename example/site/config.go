@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// DefaultAssets is the origin that Coveo serves its front-end libraries from.
+	// DefaultAssets is the origin that Coveo serves its front-end libraries
+	// from.
 	DefaultAssets = "https://static.cloud.coveo.com"
 
 	// RenewURL is the path at which open pages renew their token.
@@ -27,18 +28,19 @@ const (
 // Config configures a [Site].
 type Config struct {
 	// Coveo configures the site's [searchtoken.Middleware]. New sets Identify,
-	// RenewURL, Nonce, Optional and ErrorHandler, and ignores what they are here.
-	// Params.ValidFor defaults to one hour.
+	// RenewURL, Nonce, Optional and ErrorHandler, and ignores what they are
+	// here. Params.ValidFor defaults to one hour.
 	Coveo searchtoken.Config
-	// SessionKey signs the session cookies. Required: at least 32 bytes, the same
-	// in every process that serves the site.
+	// SessionKey signs the session cookies. Required: at least 32 bytes, the
+	// same in every process that serves the site.
 	SessionKey []byte
-	// EndedSessions remembers which sessions have ended. All processes that serve
-	// the site must share one: without it, a copied session cookie keeps working
-	// in other processes after logout. Default: the memory of this process.
+	// EndedSessions remembers which sessions have ended. All processes that
+	// serve the site must share one: without it, a copied session cookie keeps
+	// working in other processes after logout. Default: the memory of this
+	// process.
 	EndedSessions EndedSessions
-	// Secure restricts the session cookie to https. Set it if browsers reach the
-	// site by https. Default: false.
+	// Secure restricts the session cookie to https. Set it if browsers reach
+	// the site by https. Default: false.
 	Secure bool
 	// BrowserURL is the URL at which browsers reach Coveo's APIs, including
 	// analytics, if it differs from the URL that this server uses. Default:

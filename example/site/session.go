@@ -62,8 +62,8 @@ func (s *Site) loggedIn(r *http.Request) (searchtoken.Identity, error) {
 	if id == "" {
 		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 	}
-	// EndedSessions may let requests share a lookup, so that a visitor who leaves
-	// must not cancel it.
+	// EndedSessions may let requests share a lookup, so that a visitor who
+	// leaves must not cancel it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), lookupTimeout)
 	defer cancel()
 	ended, err := s.ended.Ended(ctx, id)
@@ -91,8 +91,8 @@ func (s *Site) sessionID(r *http.Request) string {
 // replaces the cookie in this browser.
 func (s *Site) endSession(r *http.Request) {
 	// Forget needs the identity that the user's pages had, so call the same
-	// IdentityFunc, while the session is still valid. Anonymous visitors have no
-	// session to end, and share their tokens.
+	// IdentityFunc, while the session is still valid. Anonymous visitors have
+	// no session to end, and share their tokens.
 	identity, err := s.loggedIn(r)
 	if err != nil {
 		return
