@@ -51,7 +51,8 @@ func BenchmarkSweep(b *testing.B) {
 func threadTime(b *testing.B) time.Duration {
 	const threadCPUTime = 3
 	var t syscall.Timespec
-	if _, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, threadCPUTime, uintptr(unsafe.Pointer(&t)), 0); errno != 0 {
+	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, threadCPUTime, uintptr(unsafe.Pointer(&t)), 0)
+	if errno != 0 {
 		b.Fatal(errno)
 	}
 	return time.Duration(t.Nano())

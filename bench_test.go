@@ -142,7 +142,8 @@ func warm(b *testing.B, m *searchtoken.Middleware, requests []*http.Request) {
 func BenchmarkHit(b *testing.B) {
 	all := searchtoken.TokenParams{
 		UserDisplayName: "Ann Lee", UserGroups: []string{"staff", "support"}, SearchHub: "support", Pipeline: "support",
-		Filter: `@source==("Knowledge base", "Tickets")`, ValidFor: time.Hour, CanSeeUserProfileOf: []string{"bob@example.com"},
+		Filter: `@source==("Knowledge base", "Tickets")`, ValidFor: time.Hour,
+		CanSeeUserProfileOf:    []string{"bob@example.com"},
 		DictionaryFieldContext: map[string]string{"price": "fr"},
 	}
 	for _, route := range []struct {
@@ -163,7 +164,8 @@ func BenchmarkHit(b *testing.B) {
 				m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Route: route.Route})
 				requests := requestsOf(64)
 				warm(b, m, requests)
-				beside(b, 256*goroutines, serving(floor(bare, nil), goroutines, requests), serving(m.Handler(bare), goroutines, requests))
+				beside(b, 256*goroutines, serving(floor(bare, nil), goroutines, requests),
+					serving(m.Handler(bare), goroutines, requests))
 			})
 		}
 	}
@@ -171,7 +173,10 @@ func BenchmarkHit(b *testing.B) {
 
 func BenchmarkSnippet(b *testing.B) {
 	token := searchtoken.Token{Value: jwt(map[string]any{"user": strings.Repeat("x", 600)})}
-	page := &searchtoken.Page{Token: token, OrganizationID: "acme", RenewURL: "/coveo/token", SearchHub: "support", Nonce: "cmFuZG9tIG5vbmNlIDEyMw=="}
+	page := &searchtoken.Page{
+		Token: token, OrganizationID: "acme", RenewURL: "/coveo/token", SearchHub: "support",
+		Nonce: "cmFuZG9tIG5vbmNlIDEyMw==",
+	}
 	plain := template.Must(template.New("").Parse(`<script>const token = {{.Token.Value}};</script>`))
 	rendering := func(t *template.Template) func(n int) {
 		return func(n int) {
@@ -183,10 +188,12 @@ func BenchmarkSnippet(b *testing.B) {
 		}
 	}
 	for name, call := range map[searchtoken.FrontEnd]string{
-		searchtoken.JSUI: "", searchtoken.Atomic: "", searchtoken.Headless: "", searchtoken.IPX: `"page"`, searchtoken.IPXBuilder: `"page"`,
+		searchtoken.JSUI: "", searchtoken.Atomic: "", searchtoken.Headless: "", searchtoken.IPX: `"page"`,
+		searchtoken.IPXBuilder: `"page"`,
 	} {
 		b.Run(string(name), func(b *testing.B) {
-			snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{" + string(name) + " . " + call + "}}"))
+			text := "{{" + string(name) + " . " + call + "}}"
+			snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(text))
 			beside(b, 256, rendering(plain), rendering(snippet))
 			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(snippet)(1) }), "ours-allocs/op")
 			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(plain)(1) }), "base-allocs/op")
@@ -199,13 +206,17 @@ func BenchmarkSnippet(b *testing.B) {
 func BenchmarkHitUsers(b *testing.B) {
 	for _, users := range []int{1, 1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
-			m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Cache: searchtoken.NewMemoryCache(2 * users)})
+			m := newMiddleware(b, searchtoken.Config{
+				Identify: fromContext, Cache: searchtoken.NewMemoryCache(2 * users),
+			})
 			all := requestsOf(users)
 			warm(b, m, all)
 			tokens := map[[sha256.Size]byte]*searchtoken.Token{}
 			for _, r := range all {
 				id, _ := fromContext(r)
-				tokens[sha256.Sum256([]byte(id.UserIDs[0].Name))] = &searchtoken.Token{Value: "token", Expiry: time.Now().Add(time.Hour)}
+				tokens[sha256.Sum256([]byte(id.UserIDs[0].Name))] = &searchtoken.Token{
+					Value: "token", Expiry: time.Now().Add(time.Hour),
+				}
 			}
 			shuffled := func() []*http.Request { // that neither side finds its own users near
 				list := make([]*http.Request, 1<<18)
@@ -261,7 +272,9 @@ func BenchmarkMemory(b *testing.B) {
 		c := searchtoken.NewMemoryCache(users * 11 / 10)
 		tokens := 0
 		for i := range users {
-			t := searchtoken.Token{Value: strings.Repeat("x", 896), Issued: time.Now(), Expiry: time.Now().Add(time.Hour)}
+			t := searchtoken.Token{
+				Value: strings.Repeat("x", 896), Issued: time.Now(), Expiry: time.Now().Add(time.Hour),
+			}
 			kept, err := c.Set(b.Context(), searchtoken.Key{User: sha256.Sum256(fmt.Append(nil, i))}, t, 0)
 			if !kept || err != nil {
 				b.Fatal(kept, err)
@@ -279,17 +292,23 @@ func BenchmarkCold(b *testing.B) {
 	platform := searchtokentest.NewServer(searchtokentest.Config{})
 	defer platform.Close()
 	platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: 20 * time.Millisecond})
-	cfg := searchtoken.ClientConfig{OrganizationID: searchtokentest.DefaultOrganizationID, APIKey: searchtokentest.DefaultAPIKey, PlatformURL: platform.URL}
+	cfg := searchtoken.ClientConfig{
+		OrganizationID: searchtokentest.DefaultOrganizationID,
+		APIKey:         searchtokentest.DefaultAPIKey, PlatformURL: platform.URL,
+	}
 	client, err := searchtoken.NewClient(cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
-	m := newMiddleware(b, searchtoken.Config{OrganizationID: cfg.OrganizationID, APIKey: cfg.APIKey, PlatformURL: cfg.PlatformURL, Identify: fromContext})
+	m := newMiddleware(b, searchtoken.Config{
+		OrganizationID: cfg.OrganizationID, APIKey: cfg.APIKey, PlatformURL: cfg.PlatformURL, Identify: fromContext,
+	})
 	requests := requestsOf(100_000)
 	next := 0
 	beside(b, 4, func(n int) {
 		for range n {
-			if _, err := client.Issue(b.Context(), searchtoken.TokenParams{UserIDs: searchtoken.Email("ann").UserIDs}); err != nil {
+			params := searchtoken.TokenParams{UserIDs: searchtoken.Email("ann").UserIDs}
+			if _, err := client.Issue(b.Context(), params); err != nil {
 				b.Fatal(err)
 			}
 		}

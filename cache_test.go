@@ -1,8 +1,10 @@
 package searchtoken_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,9 +16,8 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// keyOf is a key of user and params.
+// keyOf returns a key of a user and of parameters, spread as hashes are.
 func keyOf(user, params int) (key searchtoken.Key) {
-	// Spread as a hash is.
 	for i := range 4 {
 		binary.LittleEndian.PutUint64(key.User[8*i:], uint64(user+1)*0x9e3779b97f4a7c15>>i)
 	}
@@ -24,39 +25,49 @@ func keyOf(user, params int) (key searchtoken.Key) {
 	return key
 }
 
-// cacheTest is a cache in a test's bubble.
+// cacheTest is a MemoryCache in a bubble.
 type cacheTest struct {
 	*testing.T
 	*searchtoken.MemoryCache
 }
 
-// set keeps a token for life, as a fetch does that begins now, and returns
-// whether it was kept.
-func (c cacheTest) set(key searchtoken.Key, value string, life time.Duration) bool {
+// set stores a token for life, as a fetch that begins now does.
+func (c cacheTest) set(key searchtoken.Key, value string, life time.Duration) (kept bool) {
 	c.Helper()
-	_, epoch, err := c.Get(c.Context(), key)
-	if err != nil {
-		c.Fatal(err)
-	}
-	return c.setAt(key, value, life, epoch)
+	return c.setAt(key, value, life, c.epoch(key))
 }
 
-func (c cacheTest) setAt(key searchtoken.Key, value string, life time.Duration, epoch uint64) bool {
+// setAt stores a token for life, as a fetch that began in an epoch does.
+func (c cacheTest) setAt(key searchtoken.Key, value string, life time.Duration, epoch uint64) (kept bool) {
 	c.Helper()
-	kept, err := c.Set(c.Context(), key, searchtoken.Token{Value: value, Issued: time.Now(), Expiry: time.Now().Add(life)}, epoch)
+	now := time.Now()
+	kept, err := c.Set(c.Context(), key, searchtoken.Token{Value: value, Issued: now, Expiry: now.Add(life)}, epoch)
 	if err != nil {
 		c.Fatal(err)
 	}
 	return kept
 }
 
-func (c cacheTest) value(key searchtoken.Key) string {
+func (c cacheTest) epoch(key searchtoken.Key) uint64 {
 	c.Helper()
-	t, _, err := c.Get(c.Context(), key)
+	_, epoch, err := c.Get(c.Context(), key)
 	if err != nil {
 		c.Fatal(err)
 	}
-	return t.Value
+	return epoch
+}
+
+// values returns the values of the tokens under keys.
+func (c cacheTest) values(keys ...searchtoken.Key) (values []string) {
+	c.Helper()
+	for _, key := range keys {
+		t, _, err := c.Get(c.Context(), key)
+		if err != nil {
+			c.Fatal(err)
+		}
+		values = append(values, t.Value)
+	}
+	return values
 }
 
 func (c cacheTest) forget(key searchtoken.Key) {
@@ -66,198 +77,377 @@ func (c cacheTest) forget(key searchtoken.Key) {
 	}
 }
 
-func TestMemoryCache(t *testing.T) {
+func TestMemoryCacheKeepsTokensUntilTheyExpire(t *testing.T) {
 	ann, annOther, bob := keyOf(1, 1), keyOf(1, 2), keyOf(2, 1)
 	for _, tt := range []struct {
 		name string
-		max  int
-		do   func(c cacheTest) (got any)
-		want any
+		do   func(c cacheTest)
+		want []string // under ann, annOther and bob
 	}{
-		{"keeps", 0, func(c cacheTest) any {
-			kept := c.set(ann, "a", time.Hour)
-			return []any{kept, c.value(ann), c.value(annOther), c.value(bob)}
-		}, []any{true, "a", "", ""}},
-		{"replaces", 0, func(c cacheTest) any {
+		{"one token", func(c cacheTest) { c.set(ann, "a", time.Hour) }, []string{"a", "", ""}},
+		{"another token under the same key", func(c cacheTest) {
 			c.set(ann, "a", 2*time.Hour)
 			c.set(ann, "b", time.Hour)
-			return c.value(ann)
-		}, "b"},
-		{"keeps until expiry", 0, func(c cacheTest) any {
+		}, []string{"b", "", ""}},
+		{"just before the expiry", func(c cacheTest) {
 			c.set(ann, "a", time.Hour)
-			time.Sleep(time.Hour - time.Nanosecond)
-			before := c.value(ann)
-			time.Sleep(time.Nanosecond)
-			return []any{before, c.value(ann)}
-		}, []any{"a", ""}},
-		{"one token of a user expires", 0, func(c cacheTest) any {
+			time.Sleep(time.Hour - 1)
+		}, []string{"a", "", ""}},
+		{"at the expiry", func(c cacheTest) {
 			c.set(ann, "a", time.Hour)
-			c.set(annOther, "b", 2*time.Hour)
 			time.Sleep(time.Hour)
-			return []any{c.value(ann), c.value(annOther)}
-		}, []any{"", "b"}},
-		{"a shorter token after a longer one", 0, func(c cacheTest) any {
+		}, []string{"", "", ""}},
+		{"one of a user's tokens expires", func(c cacheTest) {
 			c.set(ann, "a", 2*time.Hour)
 			c.set(annOther, "b", time.Hour)
 			time.Sleep(90 * time.Minute)
-			return []any{c.value(ann), c.value(annOther)}
-		}, []any{"a", ""}},
-		{"a token that has expired removes", 0, func(c cacheTest) any {
+		}, []string{"a", "", ""}},
+		{"an expired token removes", func(c cacheTest) {
 			c.set(ann, "a", time.Hour)
 			c.set(annOther, "b", time.Hour)
-			kept := c.set(ann, "c", -time.Second)
-			return []any{kept, c.value(ann), c.value(annOther)}
-		}, []any{false, "", "b"}},
-		{"a token that has expired at this moment removes, and does not stay for ever", 0, func(c cacheTest) any {
+			if c.set(ann, "c", -time.Second) {
+				c.Error("Set kept an expired token")
+			}
+		}, []string{"", "b", ""}},
+		{"a token that expires at this moment removes", func(c cacheTest) {
 			c.set(ann, "a", time.Hour)
-			kept := c.set(ann, "c", 0)
-			return []any{kept, c.value(ann)}
-		}, []any{false, ""}},
-		{"forgets one user", 0, func(c cacheTest) any {
+			if c.set(ann, "c", 0) {
+				c.Error("Set kept an expired token")
+			}
+		}, []string{"", "", ""}},
+		{"Forget removes every token of one user", func(c cacheTest) {
 			c.set(ann, "a", time.Hour)
 			c.set(annOther, "b", time.Hour)
 			c.set(bob, "c", time.Hour)
 			c.forget(ann)
-			return []any{c.value(ann), c.value(annOther), c.value(bob)}
-		}, []any{"", "", "c"}},
-		{"a Set from before a Forget keeps nothing", 0, func(c cacheTest) any {
-			_, epoch, _ := c.Get(c.Context(), ann)
+		}, []string{"", "", "c"}},
+		{"a Set from before a Forget stores nothing", func(c cacheTest) {
+			epoch := c.epoch(ann)
 			c.forget(ann)
-			late := c.setAt(ann, "a", time.Hour, epoch)
-			value := c.value(ann)
-			return []any{late, value, c.set(ann, "b", time.Hour), c.value(ann)}
-		}, []any{false, "", true, "b"}},
-		{"a Set from before a Forget removes nothing either", 0, func(c cacheTest) any {
-			_, epoch, _ := c.Get(c.Context(), ann)
+			if c.setAt(ann, "a", time.Hour, epoch) {
+				c.Error("Set kept a token from before the Forget")
+			}
+		}, []string{"", "", ""}},
+		{"a Set from before a Forget removes nothing", func(c cacheTest) {
+			epoch := c.epoch(ann)
 			c.forget(ann)
 			c.set(ann, "b", time.Hour)
-			return []any{c.setAt(ann, "a", -time.Hour, epoch), c.value(ann)}
-		}, []any{false, "b"}},
-		{"at the bound the first to expire goes", 3, func(c cacheTest) any {
-			for i, life := range []time.Duration{3, 1, 2, 4} {
-				c.set(keyOf(i, 0), fmt.Sprint(i), life*time.Hour)
+			c.setAt(ann, "a", -time.Hour, epoch)
+		}, []string{"b", "", ""}},
+		{"a Set after a Forget stores", func(c cacheTest) {
+			c.forget(ann)
+			if !c.set(ann, "a", time.Hour) {
+				c.Error("Set did not keep the token")
 			}
-			return []string{c.value(keyOf(0, 0)), c.value(keyOf(1, 0)), c.value(keyOf(2, 0)), c.value(keyOf(3, 0))}
-		}, []string{"0", "", "2", "3"}},
-		{"at the bound the newest user is never refused", 2, func(c cacheTest) any {
-			c.set(keyOf(0, 0), "0", 3*time.Hour)
-			c.set(keyOf(1, 0), "1", 2*time.Hour)
-			return []any{c.set(keyOf(2, 0), "2", time.Hour), c.value(keyOf(0, 0)), c.value(keyOf(1, 0)), c.value(keyOf(2, 0))}
-		}, []any{true, "0", "", "2"}},
-		{"at the bound the expired go first", 2, func(c cacheTest) any {
-			c.set(keyOf(0, 0), "0", time.Minute)
-			c.set(keyOf(1, 0), "1", time.Hour)
-			time.Sleep(2 * time.Minute)
-			c.set(keyOf(2, 0), "2", time.Hour)
-			return []string{c.value(keyOf(1, 0)), c.value(keyOf(2, 0))}
-		}, []string{"1", "2"}},
-		{"a refresh at the bound displaces nobody", 2, func(c cacheTest) any {
-			c.set(keyOf(0, 0), "0", time.Hour)
-			c.set(keyOf(1, 0), "1", 2*time.Hour)
-			c.set(keyOf(0, 0), "0b", 3*time.Hour)
-			c.set(keyOf(2, 0), "2", 3*time.Hour) // user 1 is the first to expire by then
-			return []string{c.value(keyOf(0, 0)), c.value(keyOf(1, 0)), c.value(keyOf(2, 0))}
-		}, []string{"0b", "", "2"}},
-		{"a user may have any number of tokens", 0, func(c cacheTest) any {
-			for i := range 5000 {
-				c.set(keyOf(1, i), fmt.Sprint(i), time.Hour+time.Duration(i))
-			}
-			return []any{c.Len(), c.value(keyOf(1, 0)), c.value(keyOf(1, 4999))}
-		}, []any{5000, "0", "4999"}},
-		{"tokens are bounded", 5000, func(c cacheTest) any {
-			n := 0
-			for i := range 20_000 {
-				c.set(keyOf(i, 0), "t", time.Hour)
-			}
-			for i := range 20_000 {
-				if c.value(keyOf(i, 0)) != "" {
-					n++
-				}
-			}
-			return []int{n, c.Len()}
-		}, []int{5000, 5000}},
-		{"a user who was forgotten takes no place", 2, func(c cacheTest) any {
-			c.set(keyOf(0, 0), "0", time.Hour)
-			c.forget(keyOf(0, 0))
-			c.set(keyOf(0, 0), "0b", 2*time.Hour)
-			c.set(keyOf(1, 0), "1", time.Hour)
-			return []string{c.value(keyOf(0, 0)), c.value(keyOf(1, 0))}
-		}, []string{"0b", "1"}},
-		{"a user who is forgotten gives up no other's place", 2, func(c cacheTest) any {
-			c.set(keyOf(0, 0), "0", time.Hour)
-			c.set(keyOf(1, 0), "1", 2*time.Hour)
-			c.forget(keyOf(1, 0))
-			c.set(keyOf(2, 0), "2", 3*time.Hour)
-			c.set(keyOf(3, 0), "3", 4*time.Hour)
-			return []string{c.value(keyOf(0, 0)), c.value(keyOf(2, 0)), c.value(keyOf(3, 0))}
-		}, []string{"", "2", "3"}},
-		{"a user goes with the last token", 500, func(c cacheTest) any {
-			c.set(keyOf(1, 1), "a", 2*time.Hour)
-			c.set(keyOf(1, 2), "b", time.Hour)
-			time.Sleep(90 * time.Minute)
-			for i := range 200 { // as many as meet in one shard
-				c.set(keyOf(2+i, 0), "c", time.Hour)
-			}
-			return c.value(keyOf(1, 1))
-		}, "a"},
-		{"at the bound a user's own token may make room", 2, func(c cacheTest) any {
-			for i := range 3 {
-				c.set(keyOf(1, i), fmt.Sprint(i), time.Hour+time.Duration(i))
-			}
-			return []string{c.value(keyOf(1, 0)), c.value(keyOf(1, 1)), c.value(keyOf(1, 2))}
-		}, []string{"", "1", "2"}},
+		}, []string{"a", "", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := tt.do(cacheTest{t, searchtoken.NewMemoryCache(tt.max)})
-				if diff := cmp.Diff(tt.want, got); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
+				c := cacheTest{t, searchtoken.NewMemoryCache(0)}
+				tt.do(c)
+				if diff := cmp.Diff(tt.want, c.values(ann, annOther, bob)); diff != "" {
+					t.Errorf("tokens (-want +got):\n%s", diff)
 				}
 			})
 		})
 	}
 }
 
-// TestMemoryCacheForgetWins runs writers against Forget: whatever is asked for
-// before a Forget and set after it must not be there.
-func TestMemoryCacheForgetWins(t *testing.T) {
-	c := searchtoken.NewMemoryCache(0)
-	key := keyOf(1, 1)
-	for range 200 {
-		_, epoch, _ := c.Get(t.Context(), key)
-		var wg sync.WaitGroup
-		for range 4 {
-			wg.Go(func() {
-				token := searchtoken.Token{Value: "old", Issued: time.Now(), Expiry: time.Now().Add(time.Hour)}
-				if _, err := c.Set(t.Context(), key, token, epoch); err != nil {
-					t.Error(err)
+func TestFullMemoryCacheEvictsTheTokenThatExpiresFirst(t *testing.T) {
+	user := func(n int) searchtoken.Key { return keyOf(n, 0) }
+	for _, tt := range []struct {
+		name string
+		max  int
+		do   func(c cacheTest)
+		keys []searchtoken.Key
+		want []string
+	}{
+		{"first to expire", 3, func(c cacheTest) {
+			for i, life := range []time.Duration{3, 1, 2, 4} {
+				c.set(user(i), fmt.Sprint(i), life*time.Hour)
+			}
+		}, []searchtoken.Key{user(0), user(1), user(2), user(3)}, []string{"0", "", "2", "3"}},
+		{"never the added token", 2, func(c cacheTest) {
+			c.set(user(0), "0", 3*time.Hour)
+			c.set(user(1), "1", 2*time.Hour)
+			if !c.set(user(2), "2", time.Hour) {
+				c.Error("Set did not keep the token")
+			}
+		}, []searchtoken.Key{user(0), user(1), user(2)}, []string{"0", "", "2"}},
+		{"expired tokens first", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Minute)
+			c.set(user(1), "1", time.Hour)
+			time.Sleep(2 * time.Minute)
+			c.set(user(2), "2", time.Hour)
+		}, []searchtoken.Key{user(1), user(2)}, []string{"1", "2"}},
+		{"no other token for a refresh", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Hour)
+			c.set(user(1), "1", 2*time.Hour)
+			c.set(user(1), "1b", 3*time.Hour)
+		}, []searchtoken.Key{user(0), user(1)}, []string{"0", "1b"}},
+		{"a refreshed token by its later expiry", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Hour)
+			c.set(user(1), "1", 2*time.Hour)
+			c.set(user(0), "0b", 3*time.Hour)
+			c.set(user(2), "2", 3*time.Hour)
+		}, []searchtoken.Key{user(0), user(1), user(2)}, []string{"0b", "", "2"}},
+		{"no token for an expired one", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Hour)
+			c.set(user(1), "1", time.Hour)
+			c.set(user(2), "2", -time.Hour)
+		}, []searchtoken.Key{user(0), user(1), user(2)}, []string{"0", "1", ""}},
+		{"nobody's after a Forget of the same user", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Hour)
+			c.forget(user(0))
+			c.set(user(0), "0b", 2*time.Hour)
+			c.set(user(1), "1", time.Hour)
+		}, []searchtoken.Key{user(0), user(1)}, []string{"0b", "1"}},
+		{"nobody's after a Forget of another user", 2, func(c cacheTest) {
+			c.set(user(0), "0", time.Hour)
+			c.set(user(1), "1", 2*time.Hour)
+			c.forget(user(1))
+			c.set(user(2), "2", 3*time.Hour)
+		}, []searchtoken.Key{user(0), user(1), user(2)}, []string{"0", "", "2"}},
+		{"a token of the same user", 2, func(c cacheTest) {
+			for i := range 3 {
+				c.set(keyOf(1, i), fmt.Sprint(i), time.Hour+time.Duration(i))
+			}
+		}, []searchtoken.Key{keyOf(1, 0), keyOf(1, 1), keyOf(1, 2)}, []string{"", "1", "2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := cacheTest{t, searchtoken.NewMemoryCache(tt.max)}
+				tt.do(c)
+				if diff := cmp.Diff(tt.want, c.values(tt.keys...)); diff != "" {
+					t.Errorf("tokens (-want +got):\n%s", diff)
 				}
 			})
+		})
+	}
+}
+
+// TestMemoryCacheIsBoundedAcrossItsShards adds more tokens to a cache of several shards
+// than fit. In a full cache, each Set evicts the token of all shards that expires
+// first.
+func TestMemoryCacheIsBoundedAcrossItsShards(t *testing.T) {
+	const most, tokens = 5000, 8000
+	for _, tt := range []struct {
+		name   string
+		expiry func(i int) int // a permutation: in seconds
+	}{
+		{"the oldest expires first", func(i int) int { return 1 + i }},
+		{"the newest expires first", func(i int) int { return tokens - i }},
+		{"any order", func(i int) int { return 1 + i*4931%tokens }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := cacheTest{t, searchtoken.NewMemoryCache(most)}
+				var byExpiry [tokens + 1]searchtoken.Key // a second cache: a zero Key is no token
+				first := tokens
+				for i := range tokens {
+					key, expiry := keyOf(i, 0), tt.expiry(i)
+					if i >= most {
+						byExpiry[first] = searchtoken.Key{}
+					}
+					byExpiry[expiry] = key
+					for first = 1; byExpiry[first] == (searchtoken.Key{}); first++ {
+					}
+					c.set(key, fmt.Sprint(expiry), time.Hour+time.Duration(expiry)*time.Second)
+					if want := min(i+1, most); c.Len() != want {
+						t.Fatalf("%d tokens after %d Sets, want %d", c.Len(), i+1, want)
+					}
+				}
+				var want, got []int
+				for i := range tokens {
+					expiry := tt.expiry(i)
+					if byExpiry[expiry] != (searchtoken.Key{}) {
+						want = append(want, expiry)
+					}
+					if c.values(keyOf(i, 0))[0] != "" {
+						got = append(got, expiry)
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("expiries of the tokens that remain (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestKeysWithEqualHalvesShareNoToken has keys that the cache stores under the same
+// name.
+func TestKeysWithEqualHalvesShareNoToken(t *testing.T) {
+	ann := keyOf(1, 1)
+	otherUser, otherParams := ann, ann
+	otherUser.User[31]++
+	otherParams.Params[31]++
+	c := cacheTest{t, searchtoken.NewMemoryCache(0)}
+	for i, key := range []searchtoken.Key{ann, otherUser, otherParams} {
+		c.set(key, "t", time.Hour)
+		want := make([]string, 3)
+		want[i] = "t"
+		if diff := cmp.Diff(want, c.values(ann, otherUser, otherParams)); diff != "" || c.Len() != 1 {
+			t.Errorf("%d tokens after Set %d, want 1 (-want +got):\n%s", c.Len(), i, diff)
 		}
-		wg.Go(func() {
-			if err := c.Forget(t.Context(), key.User); err != nil {
-				t.Error(err)
+	}
+	c.forget(ann) // the token is that of otherParams, which has the same user
+	if c.Len() != 0 {
+		t.Errorf("%d tokens after Forget, want 0", c.Len())
+	}
+}
+
+func TestMemoryCacheHasNoLimitPerUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tokens = 20_000
+		c := cacheTest{t, searchtoken.NewMemoryCache(0)}
+		for i := range tokens {
+			c.set(keyOf(1, i), fmt.Sprint(i), time.Hour)
+		}
+		if diff := cmp.Diff([]string{"0", "19999"}, c.values(keyOf(1, 0), keyOf(1, tokens-1))); diff != "" ||
+			c.Len() != tokens {
+			t.Errorf("%d tokens, want %d; the first and the last (-want +got):\n%s", c.Len(), tokens, diff)
+		}
+		c.forget(keyOf(1, 0))
+		if c.Len() != 0 {
+			t.Errorf("%d tokens after Forget, want 0", c.Len())
+		}
+	})
+}
+
+func TestMemoryCacheHasADefaultSize(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cache *searchtoken.MemoryCache
+		want  int
+	}{
+		{"zero MemoryCache", &searchtoken.MemoryCache{}, 100_000},
+		{"0", searchtoken.NewMemoryCache(0), 100_000},
+		{"negative", searchtoken.NewMemoryCache(-1), 100_000},
+		{"1", searchtoken.NewMemoryCache(1), 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := cacheTest{t, tt.cache}
+			if c.Len() != 0 {
+				t.Errorf("%d tokens at the start", c.Len())
+			}
+			for i := range tt.want + 100 {
+				c.set(keyOf(i, 0), "t", time.Hour)
+			}
+			if c.Len() != tt.want {
+				t.Errorf("%d tokens, want %d", c.Len(), tt.want)
 			}
 		})
-		wg.Wait()
-		if got, _, _ := c.Get(t.Context(), key); got.Value != "" {
-			t.Fatal("a token from before the Forget is there after it")
+	}
+}
+
+func TestMemoryCacheRemovesExpiredTokensStepByStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cacheTest{t, searchtoken.NewMemoryCache(500)} // one shard
+		for i := range 100 {
+			c.set(keyOf(i, 0), "t", time.Hour)
+		}
+		time.Sleep(2 * time.Hour)
+		var got []int
+		for i := range 3 {
+			c.set(keyOf(1000+i, 0), "t", time.Hour)
+			got = append(got, c.Len())
+		}
+		if diff := cmp.Diff([]int{97, 94, 91}, got); diff != "" {
+			t.Errorf("tokens after each Set (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestConcurrentSetsExceedTheBoundByTheirNumber has several goroutines add tokens to
+// a full cache.
+func TestConcurrentSetsExceedTheBoundByTheirNumber(t *testing.T) {
+	const most, writers, sets = 3000, 8, 2000
+	c := cacheTest{t, searchtoken.NewMemoryCache(most)}
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for i := range sets {
+				key := keyOf(w*sets+i, 0)
+				c.set(key, "t", time.Hour+time.Duration(i)*time.Second)
+				c.values(key)
+				if n := c.Len(); n > most+writers {
+					t.Errorf("%d tokens, want at most %d", n, most+writers)
+					return
+				}
+				if i%100 == 0 {
+					c.forget(key)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for i := range writers + 1 {
+		c.set(keyOf(-1-i, 0), "t", time.Hour)
+	}
+	if n := c.Len(); n != most {
+		t.Errorf("%d tokens in the end, want %d", n, most)
+	}
+}
+
+func TestZeroMemoryCacheMayBeUsedConcurrently(t *testing.T) {
+	const writers = 8
+	for range 50 {
+		c := cacheTest{t, &searchtoken.MemoryCache{}}
+		var group sync.WaitGroup
+		start := make(chan struct{})
+		for i := range writers {
+			group.Go(func() {
+				<-start
+				c.set(keyOf(i, 0), "t", time.Hour)
+			})
+		}
+		close(start)
+		group.Wait()
+		for i := range writers {
+			if c.values(keyOf(i, 0))[0] == "" {
+				t.Fatal("the first Set of a goroutine was lost")
+			}
 		}
 	}
 }
 
-// TestMemoryCacheEpochs has a user forgotten again and again: no token from before comes
-// with the epoch that a Forget began.
-func TestMemoryCacheEpochs(t *testing.T) {
-	c, key := searchtoken.NewMemoryCache(0), keyOf(1, 1)
-	var wg sync.WaitGroup
+// TestMemoryCacheForgetDiscardsConcurrentSets runs Sets against a Forget. A token
+// from before the Forget must not be there after it.
+func TestMemoryCacheForgetDiscardsConcurrentSets(t *testing.T) {
+	c := cacheTest{t, searchtoken.NewMemoryCache(0)}
+	key := keyOf(1, 1)
+	for range 200 {
+		epoch := c.epoch(key)
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() { c.setAt(key, "old", time.Hour, epoch) })
+		}
+		group.Go(func() { c.forget(key) })
+		group.Wait()
+		if diff := cmp.Diff([]string{""}, c.values(key)); diff != "" {
+			t.Fatalf("token after the Forget (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestMemoryCacheGetsNoOldTokenWithALaterEpoch forgets a user again and again while
+// others read. The value of each token is its epoch.
+func TestMemoryCacheGetsNoOldTokenWithALaterEpoch(t *testing.T) {
+	c, key := cacheTest{t, searchtoken.NewMemoryCache(0)}, keyOf(1, 1)
+	var group sync.WaitGroup
 	var done atomic.Bool
+	var read atomic.Int64
 	for range 2 {
-		wg.Go(func() {
+		group.Go(func() {
 			for !done.Load() {
 				token, epoch, _ := c.Get(t.Context(), key)
 				var n uint64
-				if _, err := fmt.Sscan(token.Value, &n); err == nil && n < epoch {
+				if _, err := fmt.Sscan(token.Value, &n); err != nil {
+					continue // no token
+				}
+				read.Add(1)
+				if n < epoch {
 					t.Errorf("a token of epoch %d came with epoch %d", n, epoch)
 					return
 				}
@@ -265,23 +455,101 @@ func TestMemoryCacheEpochs(t *testing.T) {
 		})
 	}
 	for n := range uint64(30_000) {
-		token := searchtoken.Token{Value: fmt.Sprint(n), Expiry: time.Now().Add(time.Hour)}
-		_, _ = c.Set(t.Context(), key, token, n)
-		_ = c.Forget(t.Context(), key.User)
+		c.setAt(key, fmt.Sprint(n), time.Hour, n)
+		c.forget(key)
+	}
+	for n := uint64(30_000); read.Load() == 0 && !t.Failed(); n++ { // a slow machine: until there is a read
+		c.setAt(key, fmt.Sprint(n), time.Hour, n)
+		c.forget(key)
 	}
 	done.Store(true)
-	wg.Wait()
+	group.Wait()
 }
 
 func TestMemoryCacheHitDoesNotAllocate(t *testing.T) {
-	c := searchtoken.NewMemoryCache(0)
-	key := keyOf(1, 1)
-	token := searchtoken.Token{Value: "t", Issued: time.Now(), Expiry: time.Now().Add(time.Hour)}
-	if _, err := c.Set(t.Context(), key, token, 0); err != nil {
-		t.Fatal(err)
-	}
+	c, key := cacheTest{t, searchtoken.NewMemoryCache(0)}, keyOf(1, 1)
+	c.set(key, "t", time.Hour)
 	ctx := t.Context()
-	if got := testing.AllocsPerRun(100, func() { c.Get(ctx, key) }); got != 0 {
+	got := testing.AllocsPerRun(100, func() {
+		if token, _, _ := c.Get(ctx, key); token.Value != "t" {
+			t.Error("no hit")
+		}
+	})
+	if got != 0 {
 		t.Errorf("Get allocates %v times, want 0", got)
+	}
+}
+
+// claimFunc is a Claimer.
+type claimFunc func() (release func(), err error)
+
+// Claim implements searchtoken.Claimer.
+func (f claimFunc) Claim(context.Context, searchtoken.Key) (release func(), err error) { return f() }
+
+// limitFunc is a RenewalLimiter.
+type limitFunc func(interval time.Duration, burst int) (wait time.Duration, err error)
+
+// AllowRenewal implements searchtoken.RenewalLimiter.
+func (f limitFunc) AllowRenewal(
+	_ context.Context, _ searchtoken.UserKey, interval time.Duration, burst int,
+) (wait time.Duration, err error) {
+	return f(interval, burst)
+}
+
+// TestClaimerAndRenewalLimiterWorkAlone has a Cache that implements one of the two
+// optional interfaces.
+func TestClaimerAndRenewalLimiterWorkAlone(t *testing.T) {
+	var claims, releases, limits int
+	claimer := claimFunc(func() (func(), error) {
+		claims++
+		return func() { releases++ }, nil
+	})
+	limiter := limitFunc(func(interval time.Duration, burst int) (time.Duration, error) {
+		if interval != 20*time.Second || burst != 3 {
+			t.Errorf("AllowRenewal of %d, then one per %v, want 3 and 20s", burst, interval)
+		}
+		if limits++; limits > 1 { // the limit of all processes
+			return 7 * time.Second, nil
+		}
+		return 0, nil
+	})
+	memory := searchtoken.NewMemoryCache(0)
+	type counts struct{ Claims, Releases, Limits int }
+	for _, tt := range []struct {
+		name   string
+		cache  searchtoken.Cache
+		want   []int // the statuses of a page and of five renewals
+		counts counts
+	}{
+		{"Claimer", struct {
+			searchtoken.Cache
+			searchtoken.Claimer
+		}{memory, claimer}, []int{200, 200, 200, 200, 429, 429}, counts{Claims: 4, Releases: 4}},
+		{"RenewalLimiter", struct {
+			searchtoken.Cache
+			searchtoken.RenewalLimiter
+		}{memory, limiter}, []int{200, 200, 429, 429, 429, 429}, counts{Limits: 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				claims, releases, limits = 0, 0, 0
+				h.configure(searchtoken.Config{Cache: tt.cache})
+				current := h.get(tt.name)
+				statuses := []int{current.Status}
+				for range 5 {
+					a := h.renew(tt.name, current.Body)
+					statuses = append(statuses, a.Status)
+					if a.Status == http.StatusOK {
+						current = a
+					}
+				}
+				if diff := cmp.Diff(tt.want, statuses); diff != "" {
+					t.Errorf("statuses (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(tt.counts, counts{claims, releases, limits}); diff != "" {
+					t.Errorf("calls (-want +got):\n%s", diff)
+				}
+			})
+		})
 	}
 }

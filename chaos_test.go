@@ -26,24 +26,26 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-var chaosSeed = flag.Uint64("chaos.seed", 0, "run TestChaos with this seed alone")
+var chaosSeed = flag.Uint64("chaos.seed", 0, "run TestChaos with only this seed")
 
 const (
 	chaosHours    = 48
 	chaosVisitors = 200
-	slowestCache  = 2 * time.Second
-	fetchTimeout  = 10 * time.Second // of the package: one whole fetch
-	mostTries     = 5                // of the package: fetches of one request
-	mostCalls     = 8                // under way at a time
-	mostVisits    = 60               // of a step
-	clockSkew     = 90 * time.Second // of the platform
+	slowestCache  = 2 * time.Second  // one method of the Cache
+	fetchTimeout  = 10 * time.Second // the package's limit of one fetch
+	maxTries      = 5                // the package's limit of fetches for one request
+	maxCalls      = 8                // MaxInFlight
+	maxVisits     = 60               // of one step
+	clockSkew     = 90 * time.Second // of the platform's clock
 )
 
-// TestChaos drives two middlewares on one cache through days in which everything
-// fails at some time, and checks after each answer, and before each call of the
-// platform, that what the package promises holds. A seed decides who asks for
-// what and when, and what goes wrong; the order within one moment is the
-// scheduler's, and the package's own jitter is its own.
+// TestChaos runs two Middlewares that share a Cache through two days in which every
+// part fails at some time. After each answer and before each call of the platform,
+// it checks the package's promises. It models the package's rules a second time, on
+// purpose, and shares no code with it.
+//
+// A seed decides who requests what and when, and which part fails. The scheduler
+// decides on the order within one moment, and the package on its jitter.
 func TestChaos(t *testing.T) {
 	seeds := []uint64{1, 4}
 	if *chaosSeed != 0 {
@@ -62,65 +64,67 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// world is two instances of a site, its visitors, and the platform.
+// world is a site of two instances, its visitors, and the platform.
 type world struct {
-	t        *testing.T
-	seed     uint64
-	rng      *rand.Rand // the driver's
-	platform *searchtokentest.Platform
-	memory   *searchtoken.MemoryCache // what the cache keeps when it works
-	visitors []*visitor
-	sites    []*site
+	t         *testing.T
+	seed      uint64
+	rng       *rand.Rand // of step
+	platform  *searchtokentest.Platform
+	memory    *searchtoken.MemoryCache // the Cache behind the failures
+	visitors  []*visitor
+	instances []*instance
 
 	mu      sync.Mutex
 	weather weather
-	clock   int // counts what happens, to tell what came first in one moment
+	clock   int // counts events, to order those of one moment
 	visits  uint64
-	tokens  map[string]*call // which call brought which token
+	tokens  map[string]*call // the call that each token comes from
 	keys    map[grant]searchtoken.Key
-	kept    map[searchtoken.Key]time.Time // when the cache last kept a token
+	kept    map[searchtoken.Key]time.Time // when the Cache last stored a token
 	logouts []*logout                     // of this step
-	seen    map[string]int                // how often what was seen
+	seen    map[string]int                // how often each kind of answer was seen
 }
 
-// weather is how likely what fails, for one step.
+// weather is the probability of each failure, for one step.
 type weather struct {
 	fails, refuses, limits, stalls float64 // the platform
 	cacheFails, cacheSlow          float64
-	refused                        *visitor // gets 400
+	victim                         *visitor // Coveo refuses this user with 400
 }
 
-// site is one instance. What its checks know of the calls is under world.mu.
-type site struct {
+// instance is one process of the site. world.mu guards the fields below m, which
+// describe its calls.
+type instance struct {
 	*world
-	routes []*route
-	m      *searchtoken.Middleware
-	open   map[*call]bool
-	rests  map[grant]*rest
-	forced map[string]*rate.Limiter // renewals that replace a good token
+	routes   []*route
+	m        *searchtoken.Middleware
+	open     map[*call]bool
+	backoffs map[grant]*backoff
+	forced   map[string]*rate.Limiter // renewals that replace a good token, by user
 
-	// The platform as a whole.
-	row            int // failures without another answer between
-	outage         rest
-	limited, until time.Time // a 429 asked for no call between them
+	// Failures that count for the whole platform.
+	failures       int // in a row, without another answer between them
+	outage         backoff
+	limited, until time.Time // a 429 forbids calls between the two
 }
 
-// rest is until when there is no call after failures.
-type rest struct {
+// backoff is the time without calls after failures.
+type backoff struct {
 	tries     int
 	at, until time.Time
 }
 
-// add counts another failure. The package's jitter takes a tenth at most.
-func (r *rest) add() {
+// add counts another failure. The package's jitter shortens the delay by at most a
+// tenth.
+func (r *backoff) add() {
 	delay := min(time.Second<<min(r.tries, 10), time.Minute)
 	r.tries, r.at = r.tries+1, time.Now()
 	r.until = r.at.Add(delay * 9 / 10)
 }
 
-func (r *rest) broken(now time.Time) bool { return now.After(r.at) && now.Before(r.until) }
+func (r *backoff) broken(now time.Time) bool { return now.After(r.at) && now.Before(r.until) }
 
-// route is a Route of a site; the grant is filled in for each visit.
+// route is a Route of an instance.
 type route struct {
 	hub           string
 	tenants       bool
@@ -128,52 +132,52 @@ type route struct {
 	pages, renews http.Handler
 }
 
-// grant is what tokens must not be mixed up between.
+// grant identifies what a token grants. Two grants must never share a token.
 type grant struct{ user, hub, filter string }
 
 // visitor is a browser and its user.
 type visitor struct {
 	name   string
-	cookie *http.Cookie // of a session, for as long as the visitor is logged in
+	cookie *http.Cookie // of the session; sent while the visitor is logged in
 	in     bool
 	last   map[grant]string
-	forgot map[*site]int // the last Forget of each site, by world.clock
+	forgot map[*instance]int // the last Forget of each instance, by world.clock
 }
 
 // visit is one request.
 type visit struct {
 	*visitor
-	site     *site
+	instance *instance
 	route    *route
 	grant    grant
-	in       bool // logged in, when it was planned
+	in       bool // logged in when the visit was planned
 	renewal  bool
 	rejected string
-	patience time.Duration // 0: without end
-	rng      *rand.Rand    // what befalls its calls; under world.mu
+	patience time.Duration // 0: no limit
+	rng      *rand.Rand    // decides on the faults of its calls; guarded by world.mu
 
-	began  time.Time
-	clock  int
-	bar    int  // no token from before, by world.clock
-	ready  bool // a good token was in the cache
-	status int
-	token  string
-	call   *call // that brought the token
-	waited time.Duration
+	began       time.Time
+	clock       int
+	forgottenAt int  // by world.clock; the answer must not have a token that was requested before
+	ready       bool // a token good enough was in the Cache
+	status      int
+	token       string
+	call        *call // that the token comes from
+	waited      time.Duration
 }
 
 // call is a request for a token that reached the platform.
 type call struct {
-	visit *visit // that it was begun for
-	ctx   context.Context
-	began time.Time
-	clock int
-	void  int // when a Forget of its user failed meanwhile, by world.clock
+	visit       *visit // that started it
+	ctx         context.Context
+	began       time.Time
+	clock       int
+	forgottenAt int // when a Forget of its user failed meanwhile, by world.clock
 }
 
 // logout is one Forget.
 type logout struct {
-	effect int       // when the cache began to forget, by world.clock
+	effect int       // when the Cache removed the tokens, by world.clock
 	ended  time.Time // when Forget returned
 }
 
@@ -184,12 +188,15 @@ func newWorld(t *testing.T, seed uint64) *world {
 	store := sessions.NewCookieStore(sessionKey)
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
-		platform: searchtokentest.New(searchtokentest.Config{ClockSkew: clockSkew, Documents: []searchtokentest.Document{}}),
-		memory:   searchtoken.NewMemoryCache(0),
-		tokens:   map[string]*call{}, keys: map[grant]searchtoken.Key{}, kept: map[searchtoken.Key]time.Time{}, seen: map[string]int{},
+		platform: searchtokentest.New(searchtokentest.Config{
+			ClockSkew: clockSkew, Documents: []searchtokentest.Document{},
+		}),
+		memory: searchtoken.NewMemoryCache(0),
+		tokens: map[string]*call{}, keys: map[grant]searchtoken.Key{}, kept: map[searchtoken.Key]time.Time{},
+		seen: map[string]int{},
 	}
 	for n := range chaosVisitors {
-		u := &visitor{name: fmt.Sprintf("user%d@example.com", n), last: map[grant]string{}, forgot: map[*site]int{}}
+		u := &visitor{name: fmt.Sprintf("user%d@example.com", n), last: map[grant]string{}, forgot: map[*instance]int{}}
 		session, rec := sessions.NewSession(store, "session"), httptest.NewRecorder()
 		session.Options, session.Values["email"] = store.Options, u.name
 		if err := session.Save(request(""), rec); err != nil {
@@ -199,22 +206,22 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.visitors = append(w.visitors, u)
 	}
 	for range 2 {
-		w.sites = append(w.sites, w.newSite(store))
+		w.instances = append(w.instances, w.newInstance(store))
 	}
 	return w
 }
 
-func (w *world) newSite(store sessions.Store) *site {
-	s := &site{world: w, open: map[*call]bool{}, rests: map[grant]*rest{}, forced: map[string]*rate.Limiter{}}
+func (w *world) newInstance(store sessions.Store) *instance {
+	s := &instance{world: w, open: map[*call]bool{}, backoffs: map[grant]*backoff{}, forced: map[string]*rate.Limiter{}}
 	s.m = newMiddleware(w.t, searchtoken.Config{
 		APIKey:   searchtokentest.DefaultAPIKey,
 		Identify: searchtoken.SessionEmail(store, "session", "email"),
-		Cache:    w.newCache(), MaxInFlight: mostCalls,
+		Cache:    w.newCache(), MaxInFlight: maxCalls,
 		HTTPClient: &http.Client{Transport: roundTripper(s.roundTrip)},
 	})
 	for _, r := range []*route{
 		{hub: "main"},
-		{hub: "main", minRemaining: time.Hour}, // the same grant, for pages that cannot renew
+		{hub: "main", minRemaining: time.Hour}, // the grant of the first route, for pages that cannot renew
 		{hub: "desk"},
 		{hub: "main", tenants: true},
 	} {
@@ -240,34 +247,34 @@ func (w *world) newSite(store sessions.Store) *site {
 	return s
 }
 
-// step changes the weather, and lets some minutes of visits pass. Nothing is
-// under way at its end.
+// step changes the weather, and runs visits for some minutes. It returns when no
+// visit and no call is in flight.
 func (w *world) step() {
 	w.changeWeather()
 	span := time.Duration(w.rng.Int64N(int64(3 * time.Minute)))
 	if w.rng.IntN(4) == 0 {
-		span = 0 // all at once
+		span = 0 // all visits at once
 	}
-	crowd := w.visitors // or a few, who meet often
+	crowd := w.visitors // or a few, whose requests overlap often
 	if w.rng.IntN(2) == 0 {
 		crowd = crowd[w.rng.IntN(len(crowd)-5):][:1+w.rng.IntN(5)]
 	}
 	leaving := w.rng.IntN(3) == 0
 	var wg sync.WaitGroup
-	for range 20 + w.rng.IntN(mostVisits-20) {
+	for range 20 + w.rng.IntN(maxVisits-20) {
 		u := crowd[w.rng.IntN(len(crowd))]
 		at := time.Duration(w.rng.Int64N(int64(span) + 1))
-		if w.rng.IntN(4) == 0 { // with others
+		if w.rng.IntN(4) == 0 { // together with other visits
 			at = at.Truncate(time.Minute)
 		}
-		site := w.sites[w.rng.IntN(2)]
+		instance := w.instances[w.rng.IntN(2)]
 		if leaving && w.rng.IntN(4) == 0 {
 			wg.Go(func() {
 				time.Sleep(at)
-				w.logout(u, site)
+				w.logout(u, instance)
 			})
 		} else {
-			v := w.newVisit(u, site, w.rng.IntN(20) > 0)
+			v := w.newVisit(u, instance, w.rng.IntN(20) > 0)
 			wg.Go(func() {
 				time.Sleep(at)
 				w.run(v)
@@ -288,12 +295,15 @@ func (w *world) changeWeather() {
 		}
 		return p * w.rng.Float64()
 	}
-	weather := weather{fails: maybe(0.5), refuses: maybe(0.5), limits: maybe(0.1), stalls: maybe(0.3), cacheFails: maybe(0.3), cacheSlow: maybe(0.3)}
+	weather := weather{
+		fails: maybe(0.5), refuses: maybe(0.5), limits: maybe(0.1), stalls: maybe(0.3),
+		cacheFails: maybe(0.3), cacheSlow: maybe(0.3),
+	}
 	if w.rng.IntN(8) == 0 {
 		weather.fails = 1
 	}
 	if w.rng.IntN(3) == 0 {
-		weather.refused = w.visitors[w.rng.IntN(len(w.visitors))]
+		weather.victim = w.visitors[w.rng.IntN(len(w.visitors))]
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -305,13 +315,13 @@ func (w *world) changeWeather() {
 	}
 }
 
-func (w *world) logout(u *visitor, s *site) {
+func (w *world) logout(u *visitor, s *instance) {
 	l := &logout{}
 	w.mu.Lock()
 	u.in = false
 	w.visits++
 	w.logouts = append(w.logouts, l)
-	v := &visit{visitor: u, site: s, rng: rand.New(rand.NewPCG(w.seed, w.visits))}
+	v := &visit{visitor: u, instance: s, rng: rand.New(rand.NewPCG(w.seed, w.visits))}
 	w.mu.Unlock()
 	ctx := context.WithValue(context.WithValue(w.t.Context(), visitKey{}, v), logoutKey{}, l)
 	err := s.m.Forget(ctx, searchtoken.Email(u.name))
@@ -319,9 +329,9 @@ func (w *world) logout(u *visitor, s *site) {
 	defer w.mu.Unlock()
 	w.clock++
 	l.ended = time.Now()
-	for g := range s.rests {
+	for g := range s.backoffs {
 		if g.user == u.name {
-			delete(s.rests, g)
+			delete(s.backoffs, g)
 		}
 	}
 	if err == nil {
@@ -330,18 +340,21 @@ func (w *world) logout(u *visitor, s *site) {
 	}
 	for c := range s.open {
 		if c.visit.name == u.name {
-			c.void = w.clock
+			c.forgottenAt = w.clock
 		}
 	}
 }
 
-// newVisit is the next visit of u to s, after a log-in where there is one.
-func (w *world) newVisit(u *visitor, s *site, login bool) *visit {
+// newVisit returns the next visit of u to s. If login is true, u logs in before.
+func (w *world) newVisit(u *visitor, s *instance, login bool) *visit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.visits++
 	u.in = u.in || login
-	v := &visit{visitor: u, site: s, route: s.routes[w.rng.IntN(len(s.routes))], in: u.in, rng: rand.New(rand.NewPCG(w.seed, w.visits))}
+	v := &visit{
+		visitor: u, instance: s, route: s.routes[w.rng.IntN(len(s.routes))], in: u.in,
+		rng: rand.New(rand.NewPCG(w.seed, w.visits)),
+	}
 	v.grant = grant{user: u.name, hub: v.route.hub}
 	if v.route.tenants {
 		v.grant.filter = []string{"@tenant==a", "@tenant==b"}[w.rng.IntN(2)]
@@ -378,9 +391,9 @@ func (w *world) run(v *visit) {
 	w.mu.Lock()
 	w.clock++
 	v.began, v.clock = time.Now(), w.clock
-	v.bar = v.forgot[v.site]
-	if w.weather.cacheFails == 0 { // else the other instance may not know
-		v.bar = max(v.forgot[w.sites[0]], v.forgot[w.sites[1]])
+	v.forgottenAt = v.forgot[v.instance]
+	if w.weather.cacheFails == 0 { // else the other instance may not have seen the Forget
+		v.forgottenAt = max(v.forgot[w.instances[0]], v.forgot[w.instances[1]])
 	}
 	v.ready = w.cacheWell() && v.finds() && v.in
 	w.mu.Unlock()
@@ -397,10 +410,10 @@ func (w *world) run(v *visit) {
 	defer w.mu.Unlock()
 	w.seen[fmt.Sprint("status ", v.status)]++
 	if v.call = w.tokens[v.token]; v.token != "" && v.call == nil {
-		w.fail(v, "a token of the platform", "an unknown one")
+		w.fail(v, "a token of the platform", "the platform did not issue the token")
 		return
 	}
-	for _, check := range ofAnswers {
+	for _, check := range answerChecks {
 		if wrong := check.broken(v); wrong != "" {
 			w.fail(v, check.name, wrong)
 		}
@@ -410,8 +423,8 @@ func (w *world) run(v *visit) {
 	}
 }
 
-// forgets is how many Forgets there were since a call began, or since the fetch
-// that it is part of looked into the cache.
+// forgets returns the number of Forgets since a call began, or since the fetch that
+// makes the call looked into the Cache.
 func (w *world) forgets(began time.Time) (n int) {
 	if w.weather.cacheSlow > 0 {
 		began = began.Add(-slowestCache)
@@ -427,34 +440,38 @@ func (w *world) forgets(began time.Time) (n int) {
 func (w *world) cacheWell() bool { return w.weather.cacheFails == 0 && w.weather.cacheSlow == 0 }
 
 func (w *world) fail(v *visit, name, wrong string) {
-	w.t.Errorf("seed %d, visit %d at %v, %+v: %s: %s", w.seed, v.clock, time.Now().Format("02 15:04:05.000"), v.grant, name, wrong)
+	w.t.Errorf("seed %d, visit %d at %v, %+v: %s: %s", w.seed, v.clock, time.Now().Format("02 15:04:05.000"), v.grant,
+		name, wrong)
 }
 
-// left is what a token has left at now, and the margins of a route for it.
-func (r *route) left(issued time.Time, life time.Duration, now time.Time) (left, least, before time.Duration) {
-	least = r.minRemaining
-	if least == 0 {
-		least = 2 * time.Minute
+// left returns the remaining life of a token at now, and the route's margins for it.
+func (r *route) left(
+	issued time.Time, life time.Duration, now time.Time,
+) (left, minRemaining, refreshBefore time.Duration) {
+	minRemaining = r.minRemaining
+	if minRemaining == 0 {
+		minRemaining = 2 * time.Minute
 	}
-	least = min(least, life/2)
-	before = min(max(least+(life-least)/10, 5*time.Minute), life/4*3)
-	return issued.Add(life).Sub(now), least, before
+	minRemaining = min(minRemaining, life/2)
+	refreshBefore = min(max(minRemaining+(life-minRemaining)/10, 5*time.Minute), life/4*3)
+	return issued.Add(life).Sub(now), minRemaining, refreshBefore
 }
 
-// cached is the token that the cache has for v.
+// cached returns the token that the Cache has for v.
 func (v *visit) cached() (t searchtoken.Token, since time.Time) {
-	key, ok := v.site.keys[v.grant]
+	key, ok := v.instance.keys[v.grant]
 	if ok {
-		t, _, _ = v.site.memory.Get(context.Background(), key)
+		t, _, _ = v.instance.memory.Get(context.Background(), key)
 	}
-	return t, v.site.kept[key]
+	return t, v.instance.kept[key]
 }
 
-// finds reports whether the cache has a token that is good for v.
+// finds reports whether the Cache has a token that is good for v.
 func (v *visit) finds() bool {
 	t, _ := v.cached()
-	left, least, _ := v.route.left(t.Issued, t.Expiry.Sub(t.Issued), time.Now())
-	return t.Value != "" && left > least && (v.rejected == "" || claimsOf(t.Value).IssuedAt > claimsOf(v.rejected).IssuedAt)
+	left, minRemaining, _ := v.route.left(t.Issued, t.Expiry.Sub(t.Issued), time.Now())
+	return t.Value != "" && left > minRemaining &&
+		(v.rejected == "" || claimsOf(t.Value).IssuedAt > claimsOf(v.rejected).IssuedAt)
 }
 
 func claimsOf(token string) (c searchtokentest.Claims) {
@@ -466,12 +483,12 @@ func claimsOf(token string) (c searchtokentest.Claims) {
 	return c
 }
 
-// ofAnswers are the checks of what a request got. Each says what is wrong.
-var ofAnswers = []struct {
+// answerChecks check the answer to a request. Each returns what is wrong, or "".
+var answerChecks = []struct {
 	name   string
 	broken func(v *visit) string
 }{
-	{"a status that says what is the matter", func(v *visit) string {
+	{"a status that fits the visitor and the failure", func(v *visit) string {
 		switch {
 		case v.status == 200 && v.token != "" && v.in, v.status == 401 && !v.in:
 		case (v.status == 502 || v.status == 503) && v.in:
@@ -481,7 +498,7 @@ var ofAnswers = []struct {
 		}
 		return ""
 	}},
-	{"a token of one's own, for the page's grant", func(v *visit) string {
+	{"a token of the visitor, for the page's grant", func(v *visit) string {
 		if v.token == "" {
 			return ""
 		}
@@ -496,15 +513,16 @@ var ofAnswers = []struct {
 			return ""
 		}
 		c := claimsOf(v.token)
-		left, least, _ := v.route.left(v.call.began, time.Duration(c.ExpiresAt-c.IssuedAt)*time.Second, time.Now())
-		if left <= least || !time.Unix(c.ExpiresAt, 0).After(time.Now().Add(clockSkew)) {
-			return fmt.Sprintf("%v left, want more than %v", left, least)
+		life := time.Duration(c.ExpiresAt-c.IssuedAt) * time.Second
+		left, minRemaining, _ := v.route.left(v.call.began, life, time.Now())
+		if left <= minRemaining || !time.Unix(c.ExpiresAt, 0).After(time.Now().Add(clockSkew)) {
+			return fmt.Sprintf("%v left, want more than %v", left, minRemaining)
 		}
 		return ""
 	}},
-	{"another token than the rejected", func(v *visit) string {
+	{"a token other than the rejected one", func(v *visit) string {
 		if v.token != "" && v.token == v.rejected {
-			return "the rejected one"
+			return "the visitor got the rejected token again"
 		}
 		return ""
 	}},
@@ -513,42 +531,42 @@ var ofAnswers = []struct {
 			return ""
 		}
 		switch c := v.call; {
-		case c.clock < v.bar:
-			return fmt.Sprintf("asked for at %d, forgotten at %d", c.clock, v.bar)
-		case c.void != 0 && c.void < v.clock && c.visit.site == v.site:
-			return fmt.Sprintf("was being fetched at a Forget that failed, at %d", c.void)
+		case c.clock < v.forgottenAt:
+			return fmt.Sprintf("the token was requested at %d, the user forgotten at %d", c.clock, v.forgottenAt)
+		case c.forgottenAt != 0 && c.forgottenAt < v.clock && c.visit.instance == v.instance:
+			return fmt.Sprintf("the token was in flight at a Forget that failed, at %d", c.forgottenAt)
 		}
 		return ""
 	}},
-	{"patience", func(v *visit) string {
+	{"an answer before the visitor leaves", func(v *visit) string {
 		most := v.patience
 		if most == 0 {
-			most = mostTries * (slowestCache + fetchTimeout*(1+mostVisits/mostCalls)) // in a queue each time
+			most = maxTries * (slowestCache + fetchTimeout*(1+maxVisits/maxCalls)) // queued each time
 		}
 		if v.waited > most {
-			return fmt.Sprintf("waited %v, not %v", v.waited, most)
+			return fmt.Sprintf("waited %v, want at most %v", v.waited, most)
 		}
 		return ""
 	}},
-	{"a good token at once, whatever the platform does", func(v *visit) string {
-		if v.ready && (v.status != 200 || v.waited > 0) && len(v.site.logouts) == 0 {
+	{"a cached token at once, even if the platform fails", func(v *visit) string {
+		if v.ready && (v.status != 200 || v.waited > 0) && len(v.instance.logouts) == 0 {
 			return fmt.Sprintf("status %d after %v", v.status, v.waited)
 		}
 		return ""
 	}},
 }
 
-// ofCalls are the checks of a call before it begins. Together they bound the
-// calls: of a grant, a site makes one when the cache has no token that is fresh,
-// one at a time, and after failures with doubling pauses; renewals have a limit.
-var ofCalls = []struct {
+// callChecks check a call before it begins. Together they bound the calls of an
+// instance: it makes a call for a grant only if the Cache has no fresh token, one at
+// a time, and after failures with a delay that doubles. Renewals have a limit.
+var callChecks = []struct {
 	name   string
-	broken func(s *site, c *call) string
+	broken func(s *instance, c *call) string
 }{
-	// Two requests share a call if the cache told them of the same epoch. A
-	// Forget begins two, the cache's and the site's; to whom the cache says
-	// nothing, that is one more.
-	{"one call at a time", func(s *site, c *call) string {
+	// Two requests share a call if they saw the same epoch. A Forget begins two
+	// epochs, one of the Cache and one of the instance. A request for which the
+	// Cache fails sees no epoch of the Cache, so that is one more.
+	{"one call at a time", func(s *instance, c *call) string {
 		open, first := 0, c.began
 		for o := range s.open {
 			if o.visit.grant == c.visit.grant && o.ctx.Err() == nil {
@@ -563,62 +581,63 @@ var ofCalls = []struct {
 			most *= 2
 		}
 		if open >= most {
-			return fmt.Sprintf("%d are under way", open)
+			return fmt.Sprintf("%d calls of the same grant are in flight", open)
 		}
 		return ""
 	}},
-	{"few calls at a time", func(s *site, c *call) string {
+	{"at most MaxInFlight calls at a time", func(s *instance, c *call) string {
 		open := 1
 		for o := range s.open {
 			if o.ctx.Err() == nil {
 				open++
 			}
 		}
-		if open > mostCalls {
-			return fmt.Sprint(open)
+		if open > maxCalls {
+			return fmt.Sprintf("%d calls", open)
 		}
 		return ""
 	}},
-	{"no call before the Retry-After of a 429", func(s *site, c *call) string {
+	{"no call before the Retry-After of a 429", func(s *instance, c *call) string {
 		if c.began.After(s.limited) && c.began.Before(s.until) {
-			return fmt.Sprintf("%v too early", s.until.Sub(c.began))
+			return fmt.Sprintf("the call is %v too early", s.until.Sub(c.began))
 		}
 		return ""
 	}},
-	{"one probe after another of a platform that fails", func(s *site, c *call) string {
+	{"one probe at a time of a platform that fails", func(s *instance, c *call) string {
 		if s.outage.tries == 0 || !c.began.After(s.outage.at) {
 			return ""
 		}
 		for o := range s.open {
 			if o.began.After(s.outage.at) && o.ctx.Err() == nil {
-				return "two at a time"
+				return "another probe is in flight"
 			}
 		}
 		if s.outage.broken(c.began) {
-			return fmt.Sprintf("%v too early", s.outage.until.Sub(c.began))
+			return fmt.Sprintf("the probe is %v too early", s.outage.until.Sub(c.began))
 		}
 		return ""
 	}},
-	{"patience with a refusal", func(s *site, c *call) string {
-		if r := s.rests[c.visit.grant]; r != nil && s.cacheWell() && r.broken(c.began) {
-			return fmt.Sprintf("%v too early after %d refusals", r.until.Sub(c.began), r.tries)
+	{"no call before the delay after a refusal", func(s *instance, c *call) string {
+		if r := s.backoffs[c.visit.grant]; r != nil && s.cacheWell() && r.broken(c.began) {
+			return fmt.Sprintf("the call is %v too early after %d refusals", r.until.Sub(c.began), r.tries)
 		}
 		return ""
 	}},
-	{"no call without need", func(s *site, c *call) string {
+	{"no call without need", func(s *instance, c *call) string {
 		t, since := c.visit.cached()
 		if s.cacheWell() && c.visit.rejected == "" && c.visit.finds() {
 			s.seen["refreshes"]++
 		}
-		left, _, before := c.visit.route.left(t.Issued, t.Expiry.Sub(t.Issued), c.began)
-		if s.cacheWell() && c.visit.finds() && left > before && since.Before(c.began) {
-			return fmt.Sprintf("the cache has a token for %v since %v", left, c.began.Sub(since))
+		left, _, refreshBefore := c.visit.route.left(t.Issued, t.Expiry.Sub(t.Issued), c.began)
+		if s.cacheWell() && c.visit.finds() && left > refreshBefore && since.Before(c.began) {
+			return fmt.Sprintf("the Cache has a token with %v of life, stored %v ago", left, c.began.Sub(since))
 		}
 		return ""
 	}},
-	{"few renewals", func(s *site, c *call) string {
+	{"at most as many forced renewals as the limit allows", func(s *instance, c *call) string {
 		t, _ := c.visit.cached()
-		if left, least, _ := c.visit.route.left(t.Issued, t.Expiry.Sub(t.Issued), c.began); c.visit.rejected == "" || t.Value == "" || left <= least || c.visit.finds() {
+		left, minRemaining, _ := c.visit.route.left(t.Issued, t.Expiry.Sub(t.Issued), c.began)
+		if c.visit.rejected == "" || t.Value == "" || left <= minRemaining || c.visit.finds() {
 			return ""
 		}
 		limiter := s.forced[c.visit.name]
@@ -627,20 +646,20 @@ var ofCalls = []struct {
 			s.forced[c.visit.name] = limiter
 		}
 		if s.cacheWell() && !limiter.AllowN(c.began, 1) {
-			return "more than three at once and one in 20 seconds"
+			return "more than three at once and one per 20 seconds"
 		}
 		return ""
 	}},
 }
 
-// roundTrip is the way of a site's call to the platform and back.
-func (s *site) roundTrip(r *http.Request) (*http.Response, error) {
+// roundTrip makes a call of the instance to the platform, with faults.
+func (s *instance) roundTrip(r *http.Request) (*http.Response, error) {
 	c := &call{visit: r.Context().Value(visitKey{}).(*visit), ctx: r.Context(), began: time.Now()}
 	s.mu.Lock()
 	s.clock++
 	c.clock = s.clock
 	s.seen["calls"]++
-	for _, check := range ofCalls {
+	for _, check := range callChecks {
 		if wrong := check.broken(s, c); wrong != "" {
 			s.fail(c.visit, check.name, wrong)
 		}
@@ -666,11 +685,11 @@ func (w *world) delay(rng *rand.Rand) time.Duration {
 	return 1 + time.Duration(rng.Int64N(int64(300*time.Millisecond)))
 }
 
-// fault is what befalls a call of v: nothing where it is the zero Fault.
+// fault returns the fault of a call of v. The zero Fault is none.
 func (w *world) fault(v *visit) (f searchtokentest.Fault) {
 	weather, now := w.weather, time.Now()
 	switch {
-	case v.visitor == weather.refused:
+	case v.visitor == weather.victim:
 		f.Status = 400
 	case v.rng.Float64() < weather.limits:
 		after := time.Duration(v.rng.IntN(600)) * time.Second
@@ -679,16 +698,22 @@ func (w *world) fault(v *visit) (f searchtokentest.Fault) {
 			f.RetryAfter = now.Add(after).UTC().Format(http.TimeFormat)
 		}
 	case v.rng.Float64() < weather.fails:
-		f = []searchtokentest.Fault{{Status: 500}, {Status: 503}, {Drop: true}, {Delay: 20 * time.Second}}[v.rng.IntN(4)]
+		f = []searchtokentest.Fault{
+			{Status: 500}, {Status: 503}, {Drop: true}, {Delay: 20 * time.Second},
+		}[v.rng.IntN(4)]
 	case v.rng.Float64() < weather.refuses:
-		f = []searchtokentest.Fault{{Status: 403}, {Body: `{"token":`}, {Body: "<html>"}, {Body: "{}"}, {CutOff: true}}[v.rng.IntN(5)]
+		f = []searchtokentest.Fault{
+			{Status: 403}, {Body: `{"token":`}, {Body: "<html>"}, {Body: "{}"}, {CutOff: true},
+		}[v.rng.IntN(5)]
 	}
 	f.Kind = searchtokentest.KindToken
 	return f
 }
 
-// answer is the platform's, or that of a platform which suffers the fault.
-func (s *site) answer(r *http.Request, fault searchtokentest.Fault, there, back time.Duration) (resp *http.Response, token string, err error) {
+// answer returns the answer of the platform, or that of a platform with the fault.
+func (s *instance) answer(
+	r *http.Request, fault searchtokentest.Fault, there, back time.Duration,
+) (resp *http.Response, token string, err error) {
 	if err := pause(r.Context(), there); err != nil {
 		return nil, "", err
 	}
@@ -714,52 +739,43 @@ func (s *site) answer(r *http.Request, fault searchtokentest.Fault, there, back 
 	return resp, answer.Token, nil
 }
 
-// pause ends early with ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// conclude draws the conclusions of the end of a call for those to come.
-func (s *site) conclude(c *call, resp *http.Response, token string) {
+// conclude notes how a call ended, for the checks of later calls.
+func (s *instance) conclude(c *call, resp *http.Response, token string) {
 	now, g := time.Now(), c.visit.grant
 	if c.ctx.Err() != nil && s.weather.cacheSlow == 0 && now.Sub(c.began) < fetchTimeout {
-		s.fail(c.visit, "a fetch that outlives its request", fmt.Sprintf("broken off after %v", now.Sub(c.began)))
+		s.fail(c.visit, "a fetch that outlives its request",
+			fmt.Sprintf("the call was canceled after %v", now.Sub(c.began)))
 	}
 	if resp == nil || resp.StatusCode >= 500 || resp.StatusCode == 429 {
 		s.seen["failures"]++
-		s.row++
-		delete(s.rests, g) // such a failure is forgiven with the whole outage
+		s.failures++
+		delete(s.backoffs, g) // the recovery of the platform ends the backoff of every grant
 		limited := resp != nil && resp.StatusCode == 429
 		if limited {
 			s.limited, s.until = now, later(s.until, now.Add(retryAfter(resp.Header.Get("Retry-After"))))
 		}
-		// What was in the air when the last failure was counted is not.
-		if (limited || s.row >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)) {
+		// Calls that were in flight when the last failure was counted do not count.
+		if (limited || s.failures >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)) {
 			s.outage.add()
 		}
 		return
 	}
-	s.row = 0
+	s.failures = 0
 	if !now.Before(s.until) {
-		s.outage = rest{}
+		s.outage = backoff{}
 	}
 	if token != "" {
 		s.seen["tokens"]++
 		s.tokens[token] = c
-		delete(s.rests, g)
+		delete(s.backoffs, g)
 		return
 	}
 	s.seen["refusals"]++
-	if s.forgets(c.began) == 0 { // else what was refused may be granted
-		if s.rests[g] == nil {
-			s.rests[g] = &rest{}
+	if s.forgets(c.began) == 0 { // a Forget ends the backoff, because the rights may have changed
+		if s.backoffs[g] == nil {
+			s.backoffs[g] = &backoff{}
 		}
-		s.rests[g].add()
+		s.backoffs[g].add()
 	}
 }
 
@@ -770,7 +786,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// retryAfter reads the header, and cuts it to 5 minutes.
+// retryAfter returns the value of a Retry-After header, cut to 5 minutes.
 func retryAfter(header string) time.Duration {
 	after, err := time.ParseDuration(header + "s")
 	if date, dateErr := http.ParseTime(header); err != nil && dateErr == nil {
@@ -779,7 +795,7 @@ func retryAfter(header string) time.Duration {
 	return min(after, 5*time.Minute)
 }
 
-// newCache is a cache that fails and is slow as the weather has it.
+// newCache returns a Cache that fails and is slow with the probabilities of the weather.
 func (w *world) newCache() searchtoken.Cache {
 	trouble := func(ctx context.Context) error {
 		w.mu.Lock()
@@ -816,7 +832,7 @@ func (w *world) newCache() searchtoken.Cache {
 			kept, _ := w.memory.Set(ctx, key, t, epoch)
 			w.kept[key] = time.Now()
 			if !t.Expiry.After(time.Now()) && len(w.logouts) == 0 {
-				w.fail(ctx.Value(visitKey{}).(*visit), "a good token is not taken away", t.String())
+				w.fail(ctx.Value(visitKey{}).(*visit), "a cached token that no failure removes", t.String())
 			}
 			w.mu.Unlock()
 			return kept, trouble(ctx)
@@ -835,33 +851,36 @@ func (w *world) newCache() searchtoken.Cache {
 	}
 }
 
-// recover checks that everything is well some minutes after everything is.
+// recover checks that everybody gets a page some minutes after the last failure.
 func (w *world) recover() {
 	w.mu.Lock()
 	w.weather = weather{}
 	w.mu.Unlock()
 	w.platform.SetTokenLife(0)
 	time.Sleep(5*time.Minute + time.Second)
-	ask := func(u *visitor, s *site) {
+	ask := func(u *visitor, s *instance) {
 		v := w.newVisit(u, s, true)
 		v.patience = 0
 		w.run(v)
 		if v.status != 200 {
-			w.fail(v, "a page for everybody in the end", fmt.Sprint("status ", v.status))
+			w.fail(v, "a page for everybody after the recovery", fmt.Sprint("status ", v.status))
 		}
 	}
 	var wg sync.WaitGroup
-	for _, s := range w.sites {
+	for _, s := range w.instances {
 		w.logout(w.visitors[0], s)
-		ask(w.visitors[0], s) // the probe, if there was an outage
+		ask(w.visitors[0], s) // the probe, if the platform failed
 		for _, u := range w.visitors {
 			wg.Go(func() { ask(u, s) })
 		}
 		wg.Wait()
 	}
-	for _, what := range []string{"status 200", "status 401", "status 429", "status 502", "status 503", "tokens", "refusals", "failures", "refreshes"} {
+	for _, what := range []string{
+		"status 200", "status 401", "status 429", "status 502", "status 503",
+		"tokens", "refusals", "failures", "refreshes",
+	} {
 		if w.seen[what] == 0 {
-			w.t.Errorf("seed %d: no %s in all that time: %v", w.seed, what, w.seen)
+			w.t.Errorf("seed %d: the run had no %s, so it tested too little: %v", w.seed, what, w.seen)
 		}
 	}
 }

@@ -95,7 +95,8 @@ func checkCredential(apiKey string, credential func(context.Context) (string, er
 	case apiKey != "" && credential != nil:
 		return fault("APIKey, Credential", "exclude each other; set one of them")
 	case apiKey != "" && !validAPIKey(apiKey):
-		return fault("APIKey", "contains white space or other characters that no API key has; trim what was read from a file or a variable")
+		return fault("APIKey", "contains white space or other characters that no API key has;"+
+			" trim what was read from a file or a variable")
 	}
 	return nil
 }
@@ -320,7 +321,8 @@ type accessToken struct{ Token }
 func (t accessToken) Issue(context.Context, TokenParams) (Token, error) {
 	issued := now()
 	if !t.Expiry.After(issued) {
-		return Token{}, errors.New("searchtoken: the access token given to AccessToken has expired; log in to the Coveo platform again to get another one")
+		return Token{}, errors.New("searchtoken: the access token given to AccessToken has expired;" +
+			" log in to the Coveo platform again to get another one")
 	}
 	return Token{Value: t.Value, Issued: issued, Expiry: t.Expiry}, nil
 }

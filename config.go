@@ -214,20 +214,25 @@ var (
 // endpoints returns the base URLs of the platform and of analytics: the given
 // ones, or the organization's own (https://docs.coveo.com/en/mcc80216). The
 // error names every bad field. It has no "searchtoken: ".
-func endpoints(organization string, env Environment, platform, analytics string) (platformURL, analyticsURL string, err error) {
+func endpoints(
+	organization string, env Environment, platform, analytics string,
+) (platformURL, analyticsURL string, err error) {
 	var faults []error
+	bad := func(field, format string, args ...any) {
+		faults = append(faults, fault(field, fmt.Sprintf(format, args...)))
+	}
 	switch {
 	case organization == "":
-		faults = append(faults, fault("OrganizationID", "is required"))
+		bad("OrganizationID", "is required")
 	case apiKeyStart.MatchString(organization):
-		faults = append(faults, fault("OrganizationID", "looks like an API key"))
+		bad("OrganizationID", "looks like an API key")
 	case !dnsLabel.MatchString(organization):
-		faults = append(faults, fault("OrganizationID", fmt.Sprintf("%q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization))))
+		bad("OrganizationID", "%q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization))
 	}
 	switch env {
 	case "", EnvProduction, EnvHIPAA, EnvStaging, EnvDevelopment:
 	default:
-		faults = append(faults, fault("Environment", fmt.Sprintf("%q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env)))))
+		bad("Environment", "%q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env)))
 	}
 	platformURL, analyticsURL = ownEndpoints(organization, env)
 	for _, f := range []struct {
@@ -238,7 +243,7 @@ func endpoints(organization string, env Environment, platform, analytics string)
 			continue
 		}
 		if err := checkBaseURL(f.value); err != nil {
-			faults = append(faults, fault(f.name, err.Error()))
+			bad(f.name, "%v", err)
 		}
 		*f.base = strings.TrimRight(f.value, "/")
 	}

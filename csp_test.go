@@ -42,62 +42,147 @@ func TestCSPAllowsWhatEachFrontEndNeeds(t *testing.T) {
 		want     string
 	}{
 		// What each front end needs.
-		{"JSUI", page, "", searchtoken.JSUI, nil, "default-src 'none'" + scripts + styles + inline +
-			"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search + " " + events + " 'self'"},
-		{"JSUI in parts", page, "", searchtoken.JSUI, []string{"lazy", "true", "version", "2.1"},
-			"default-src 'none'" + scripts + " " + cdn + "/searchui/v2.1/js/" + styles + inline +
-				"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search + " " + events + " 'self'"},
-		{"JSUI from another host", page, "", searchtoken.JSUI, []string{"assets", "https://cdn.example.com"}, "default-src 'none'" + scripts + styles + inline +
-			"; font-src https://cdn.example.com " + cdn + " https://staticdev.cloud.coveo.com; img-src https://cdn.example.com; connect-src " + search + " " + events + " 'self'"},
+		{
+			name: "JSUI", page: page, frontEnd: searchtoken.JSUI,
+			want: "default-src 'none'" + scripts + styles + inline +
+				"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search +
+				" " + events + " 'self'",
+		},
+		{
+			name: "JSUI in parts", page: page, frontEnd: searchtoken.JSUI,
+			options: []string{"lazy", "true", "version", "2.1"},
+			want: "default-src 'none'" + scripts + " " + cdn + "/searchui/v2.1/js/" + styles + inline +
+				"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src " + search +
+				" " + events + " 'self'",
+		},
+		{
+			name: "JSUI from another host", page: page, frontEnd: searchtoken.JSUI,
+			options: []string{"assets", "https://cdn.example.com"},
+			want: "default-src 'none'" + scripts + styles + inline +
+				"; font-src https://cdn.example.com " + cdn +
+				" https://staticdev.cloud.coveo.com; img-src https://cdn.example.com; connect-src " + search + " " +
+				events + " 'self'",
+		},
 		{"Atomic", page, "", searchtoken.Atomic, nil, "default-src 'none'" + scripts + styles + inline +
 			"; connect-src " + search + " " + events + " 'self' " + cdn},
-		{"Headless", page, "", searchtoken.Headless, nil, "default-src 'none'" + scripts + "; connect-src " + search + " " + events + " 'self'"},
+		{
+			name: "Headless", page: page, frontEnd: searchtoken.Headless,
+			want: "default-src 'none'" + scripts + "; connect-src " + search + " " + events + " 'self'",
+		},
 		{"IPX", page, "", searchtoken.IPX, nil, "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
 			"; connect-src https://analytics.cloud.coveo.com; frame-src https://search.cloud.coveo.com"},
-		{"IPX builder", page, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
-			"; connect-src " + cdn + " " + search + " " + events},
+		{
+			name: "IPX builder", page: page, frontEnd: searchtoken.IPXBuilder,
+			want: "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
+				"; connect-src " + cdn + " " + search + " " + events,
+		},
 
 		// On other pages.
 		{"Headless without renewal", with(func(p *searchtoken.Page) { p.RenewURL = "" }), "", searchtoken.Headless, nil,
 			"default-src 'none'" + scripts + "; connect-src " + search + " " + events},
-		{"Headless for HIPAA", hipaa, "", searchtoken.Headless, nil,
-			"default-src 'none'" + scripts + "; connect-src https://acme.orghipaa.coveo.com https://acme.analytics.orghipaa.coveo.com 'self'"},
-		{"IPX for HIPAA", hipaa, "", searchtoken.IPX, nil, "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
-			"; connect-src https://analyticshipaa.cloud.coveo.com; frame-src https://searchhipaa.cloud.coveo.com"},
-		{"IPX builder for HIPAA", hipaa, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
-			"; connect-src " + cdn + " https://acme.orghipaa.coveo.com https://acme.analytics.orghipaa.coveo.com"},
-		{"IPX in a region", europe, "", searchtoken.IPX, nil, "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
-			"; connect-src https://analytics-eu.cloud.coveo.com; frame-src https://search-eu.cloud.coveo.com"},
-		{"IPX builder in a region", europe, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
-			"; connect-src " + cdn + " " + search + " " + events},
-		{"Headless on a stand-in", standIn, "", searchtoken.Headless, nil, "default-src 'none'" + scripts + "; connect-src http://127.0.0.1:1234 'self'"},
-		{"IPX on a stand-in", standIn, "", searchtoken.IPX, nil, "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
-			"; connect-src http://127.0.0.1:1234; frame-src http://127.0.0.1:1234"},
-		{"IPX builder on a stand-in", standIn, "", searchtoken.IPXBuilder, nil, "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
-			"; connect-src " + cdn + " http://127.0.0.1:1234"},
-		{"hosts with underscores", with(func(p *searchtoken.Page) { p.PlatformURL = "https://my_proxy.example.com:8443/coveo" }), "", searchtoken.Headless, nil,
-			"default-src 'none'" + scripts + "; connect-src https://my_proxy.example.com:8443 " + events + " 'self'"},
+		{
+			name: "Headless for HIPAA", page: hipaa, frontEnd: searchtoken.Headless,
+			want: "default-src 'none'" + scripts +
+				"; connect-src https://acme.orghipaa.coveo.com https://acme.analytics.orghipaa.coveo.com 'self'",
+		},
+		{
+			name: "IPX for HIPAA", page: hipaa, frontEnd: searchtoken.IPX,
+			want: "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
+				"; connect-src https://analyticshipaa.cloud.coveo.com; frame-src https://searchhipaa.cloud.coveo.com",
+		},
+		{
+			name: "IPX builder for HIPAA", page: hipaa, frontEnd: searchtoken.IPXBuilder,
+			want: "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
+				"; connect-src " + cdn + " https://acme.orghipaa.coveo.com https://acme.analytics.orghipaa.coveo.com",
+		},
+		{
+			name: "IPX in a region", page: europe, frontEnd: searchtoken.IPX,
+			want: "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
+				"; connect-src https://analytics-eu.cloud.coveo.com; frame-src https://search-eu.cloud.coveo.com",
+		},
+		{
+			name: "IPX builder in a region", page: europe, frontEnd: searchtoken.IPXBuilder,
+			want: "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
+				"; connect-src " + cdn + " " + search + " " + events,
+		},
+		{
+			name: "Headless on a stand-in", page: standIn, frontEnd: searchtoken.Headless,
+			want: "default-src 'none'" + scripts + "; connect-src http://127.0.0.1:1234 'self'",
+		},
+		{
+			name: "IPX on a stand-in", page: standIn, frontEnd: searchtoken.IPX,
+			want: "default-src 'none'" + scripts + "; style-src 'unsafe-inline'" +
+				"; connect-src http://127.0.0.1:1234; frame-src http://127.0.0.1:1234",
+		},
+		{
+			name: "IPX builder on a stand-in", page: standIn, frontEnd: searchtoken.IPXBuilder,
+			want: "default-src 'none'" + scripts + " " + cdn + "; style-src 'unsafe-inline' " + cdn +
+				"; connect-src " + cdn + " http://127.0.0.1:1234",
+		},
+		{
+			name:     "hosts with underscores",
+			page:     with(func(p *searchtoken.Page) { p.PlatformURL = "https://my_proxy.example.com:8443/coveo" }),
+			frontEnd: searchtoken.Headless,
+			want: "default-src 'none'" + scripts + "; connect-src https://my_proxy.example.com:8443 " + events +
+				" 'self'",
+		},
 
 		// Instead of the nonce.
-		{"JSUI and 'unsafe-inline'", page, inEffect, searchtoken.JSUI, nil, "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline' " + cdn},
-		{"Atomic and 'unsafe-inline'", page, inEffect, searchtoken.Atomic, []string{"assets", "https://cdn.example.com"},
-			"script-src 'unsafe-inline' https://cdn.example.com; style-src 'unsafe-inline' https://cdn.example.com"},
-		{"Headless and 'unsafe-inline'", page, inEffect, searchtoken.Headless, nil, "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline'"},
-		{"bundled Headless and 'unsafe-inline'", page, inEffect, searchtoken.Headless, []string{"build", "false"}, inEffect},
-		{"IPX and 'unsafe-inline'", page, inEffect, searchtoken.IPX, nil, "script-src 'unsafe-inline' https://platform.cloud.coveo.com; style-src 'unsafe-inline'"},
-		{"IPX builder and 'unsafe-inline'", page, inEffect, searchtoken.IPXBuilder, nil,
-			"script-src 'unsafe-inline' https://platform.cloud.coveo.com " + cdn + "; style-src 'unsafe-inline' " + cdn},
-		{"IPX and a nonce", page, "style-src 'self' 'nonce-x' 'sha256-QUJD'", searchtoken.IPX, nil, "style-src 'self' 'unsafe-inline'"},
+		{
+			name: "JSUI and 'unsafe-inline'", page: page, policy: inEffect, frontEnd: searchtoken.JSUI,
+			want: "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline' " + cdn,
+		},
+		{
+			name: "Atomic and 'unsafe-inline'", page: page, policy: inEffect, frontEnd: searchtoken.Atomic,
+			options: []string{"assets", "https://cdn.example.com"},
+			want: "script-src 'unsafe-inline' https://cdn.example.com; " +
+				"style-src 'unsafe-inline' https://cdn.example.com",
+		},
+		{
+			name: "Headless and 'unsafe-inline'", page: page, policy: inEffect, frontEnd: searchtoken.Headless,
+			want: "script-src 'unsafe-inline' " + cdn + "; style-src 'unsafe-inline'",
+		},
+		{
+			name: "bundled Headless and 'unsafe-inline'", page: page, policy: inEffect,
+			frontEnd: searchtoken.Headless, options: []string{"build", "false"},
+			want: inEffect,
+		},
+		{
+			name: "IPX and 'unsafe-inline'", page: page, policy: inEffect, frontEnd: searchtoken.IPX,
+			want: "script-src 'unsafe-inline' https://platform.cloud.coveo.com; style-src 'unsafe-inline'",
+		},
+		{
+			name: "IPX builder and 'unsafe-inline'", page: page, policy: inEffect,
+			frontEnd: searchtoken.IPXBuilder,
+			want: "script-src 'unsafe-inline' https://platform.cloud.coveo.com " + cdn +
+				"; style-src 'unsafe-inline' " + cdn,
+		},
+		{
+			name: "IPX and a nonce", page: page, policy: "style-src 'self' 'nonce-x' 'sha256-QUJD'",
+			frontEnd: searchtoken.IPX,
+			want:     "style-src 'self' 'unsafe-inline'",
+		},
 
 		// In other policies.
 		{"default-src is the fallback", page, "default-src 'self' https://cdn.example.com", searchtoken.Headless, nil,
 			"default-src 'self' https://cdn.example.com; script-src 'self' https://cdn.example.com 'nonce-bm9uY2U+'; " +
 				"connect-src 'self' https://cdn.example.com " + search + " " + events},
-		{"directives for elements", page, "default-src 'self'; script-src 'none'; script-src-elem 'self'; style-src-elem 'self'; connect-src *; img-src *; font-src *", searchtoken.JSUI, nil,
-			"default-src 'self'; script-src 'none'; script-src-elem 'self' 'nonce-bm9uY2U+'; style-src-elem 'self' 'nonce-bm9uY2U+'; connect-src * " + search + " " + events +
-				" 'self'; img-src * " + cdn + "; font-src * " + cdn + " https://staticdev.cloud.coveo.com; style-src-attr 'unsafe-inline'"},
-		{"two policies", page, "connect-src 'self', default-src 'none'", searchtoken.Headless, nil,
-			"connect-src 'self' " + search + " " + events + ", default-src 'none'" + scripts + "; connect-src " + search + " " + events + " 'self'"},
+		{
+			name: "directives for elements", page: page,
+			policy: "default-src 'self'; script-src 'none'; script-src-elem 'self'; style-src-elem 'self'; " +
+				"connect-src *; img-src *; font-src *",
+			frontEnd: searchtoken.JSUI,
+			want: "default-src 'self'; script-src 'none'; script-src-elem 'self' 'nonce-bm9uY2U+'; " +
+				"style-src-elem 'self' 'nonce-bm9uY2U+'; connect-src * " + search + " " + events +
+				" 'self'; img-src * " + cdn + "; font-src * " + cdn +
+				" https://staticdev.cloud.coveo.com; style-src-attr 'unsafe-inline'",
+		},
+		{
+			name: "two policies", page: page, policy: "connect-src 'self', default-src 'none'",
+			frontEnd: searchtoken.Headless,
+			want: "connect-src 'self' " + search + " " + events + ", default-src 'none'" + scripts +
+				"; connect-src " + search + " " + events + " 'self'",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,20 +226,61 @@ func TestCSPRefusesWhatCannotStandInAPolicy(t *testing.T) {
 		want     string
 	}{
 		{"unknown front end", page, "atomic", nil, `searchtoken: unknown front end "atomic"`},
-		{"long name of a front end", page, searchtoken.FrontEnd(strings.Repeat("x", 400)), nil, `searchtoken: unknown front end "` + strings.Repeat("x", 300) + `…"`},
-		{"unknown option", page, searchtoken.Atomic, []string{"culture", "fr"}, `searchtoken: coveoAtomic: unknown option "culture"; the options are assets, root, version`},
-		{"an option of IPX", page, searchtoken.IPX, []string{"assets", "https://cdn.example.com"}, `searchtoken: coveoIPX: takes no options`},
-		{"an option of the IPX builder", page, searchtoken.IPXBuilder, []string{"id"}, `searchtoken: coveoIPXBuilder: takes no options`},
-		{"bad option", page, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
-		{"bad option without a page", nil, searchtoken.JSUI, []string{"lazy", "yes"}, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
-		{"organization with a directive", &searchtoken.Page{OrganizationID: "acme;script-src", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
-			`searchtoken: CSP: "https://acme;script-src.org.coveo.com"` + noSource},
-		{"URL that does not parse", &searchtoken.Page{OrganizationID: "acme", AnalyticsURL: "https://a\n", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
-			`searchtoken: CSP: "https://a\n"` + noSource},
-		{"IPv6 address", &searchtoken.Page{OrganizationID: "acme", PlatformURL: "http://[::1]:9", Token: token, Nonce: "n"}, searchtoken.Headless, nil,
-			`searchtoken: CSP: "http://[::1]:9"` + noSource},
+		{
+			name: "long name of a front end", page: page,
+			frontEnd: searchtoken.FrontEnd(strings.Repeat("x", 400)),
+			want:     `searchtoken: unknown front end "` + strings.Repeat("x", 300) + `…"`,
+		},
+		{
+			name: "unknown option", page: page, frontEnd: searchtoken.Atomic,
+			options: []string{"culture", "fr"},
+			want:    `searchtoken: coveoAtomic: unknown option "culture"; the options are assets, root, version`,
+		},
+		{
+			name: "an option of IPX", page: page, frontEnd: searchtoken.IPX,
+			options: []string{"assets", "https://cdn.example.com"},
+			want:    `searchtoken: coveoIPX: takes no options`,
+		},
+		{
+			name: "an option of the IPX builder", page: page, frontEnd: searchtoken.IPXBuilder,
+			options: []string{"id"},
+			want:    `searchtoken: coveoIPXBuilder: takes no options`,
+		},
+		{
+			name: "bad option", page: page, frontEnd: searchtoken.JSUI, options: []string{"lazy", "yes"},
+			want: `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`,
+		},
+		{
+			name: "bad option without a page", frontEnd: searchtoken.JSUI, options: []string{"lazy", "yes"},
+			want: `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`,
+		},
+		{
+			name:     "organization with a directive",
+			page:     &searchtoken.Page{OrganizationID: "acme;script-src", Token: token, Nonce: "n"},
+			frontEnd: searchtoken.Headless,
+			want:     `searchtoken: CSP: "https://acme;script-src.org.coveo.com"` + noSource,
+		},
+		{
+			name:     "URL that does not parse",
+			page:     &searchtoken.Page{OrganizationID: "acme", AnalyticsURL: "https://a\n", Token: token, Nonce: "n"},
+			frontEnd: searchtoken.Headless,
+			want:     `searchtoken: CSP: "https://a\n"` + noSource,
+		},
+		{
+			name: "IPv6 address",
+			page: &searchtoken.Page{
+				OrganizationID: "acme", PlatformURL: "http://[::1]:9", Token: token, Nonce: "n",
+			},
+			frontEnd: searchtoken.Headless,
+			want:     `searchtoken: CSP: "http://[::1]:9"` + noSource,
+		},
 		{"no nonce", &searchtoken.Page{OrganizationID: "acme", Token: token}, searchtoken.JSUI, nil, noNonce},
-		{"nonce with a directive", &searchtoken.Page{OrganizationID: "acme", Token: token, Nonce: "n'; script-src *"}, searchtoken.JSUI, nil, noNonce},
+		{
+			name:     "nonce with a directive",
+			page:     &searchtoken.Page{OrganizationID: "acme", Token: token, Nonce: "n'; script-src *"},
+			frontEnd: searchtoken.JSUI,
+			want:     noNonce,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

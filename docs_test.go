@@ -62,9 +62,6 @@ type codeBlock struct {
 // documents returns every Markdown file of the repository.
 func documents(t *testing.T) []*document {
 	t.Helper()
-	if _, err := os.Stat("rediscache"); err != nil {
-		t.Skip("the module cache does not have the nested modules and their files")
-	}
 	var docs []*document
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -232,8 +229,9 @@ var scopeVariables = [][2]string{
 // block that is marked "go module=rediscache" may use that module, too.
 func TestCodeBlocksCompile(t *testing.T) {
 	packages := map[string][]string{
-		"":                  scopePackages,
-		"module=rediscache": slices.Concat(scopePackages, []string{modulePath + "/rediscache", "github.com/redis/rueidis"}),
+		"": scopePackages,
+		"module=rediscache": slices.Concat(scopePackages,
+			[]string{modulePath + "/rediscache", "github.com/redis/rueidis"}),
 	}
 	importers := map[string]types.Importer{}
 	checked := 0
@@ -265,7 +263,8 @@ func TestCodeBlocksCompile(t *testing.T) {
 // for them and for all that they import.
 func newImporter(t *testing.T, dir string, packages []string) types.Importer {
 	t.Helper()
-	list := exec.Command("go", append([]string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}"}, packages...)...)
+	list := exec.Command("go", append([]string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}"},
+		packages...)...)
 	list.Dir = dir
 	var stderr strings.Builder
 	list.Stderr = &stderr
@@ -392,7 +391,9 @@ func TestQuickStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	defer client.CloseIdleConnections()
 	answer := func(resp *http.Response, err error) (status int, body string) {
 		t.Helper()
@@ -464,7 +465,8 @@ func TestQuickStart(t *testing.T) {
 		t.Errorf("the README does not run %q", command)
 	}
 	// Those who use a browser need the form.
-	if status, body := answer(client.Get(site + "/login")); status != http.StatusOK || !strings.Contains(body, `name="email"`) {
+	if status, body := answer(client.Get(site + "/login")); status != http.StatusOK ||
+		!strings.Contains(body, `name="email"`) {
 		t.Errorf("GET /login: status %d, body %q", status, body)
 	}
 }
@@ -551,7 +553,8 @@ func TestExportedAPI(t *testing.T) {
 	}
 	if diff := cmp.Diff(strings.Split(readFile(t, apiFile), "\n"), strings.Split(got, "\n")); diff != "" {
 		t.Errorf("the exported API differs from %s. If that is intended, run\n"+
-			"\tgo test -run TestExportedAPI -update\nand write the change into CHANGELOG.md (-want +got):\n%s", apiFile, diff)
+			"\tgo test -run TestExportedAPI -update\nand write the change into CHANGELOG.md (-want +got):\n%s", apiFile,
+			diff)
 	}
 }
 
@@ -609,7 +612,8 @@ func exportedAPI(pkg *types.Package) (lines []string) {
 			for selection := range methods.Methods() {
 				method := selection.Obj().(*types.Func)
 				if promoted := len(selection.Index()) > 1; method.Exported() && !promoted {
-					add("method (%s) %s%s", typeName(method.Signature().Recv().Type()), method.Name(), signature(method))
+					add("method (%s) %s%s", typeName(method.Signature().Recv().Type()), method.Name(),
+						signature(method))
 				}
 			}
 		}

@@ -390,14 +390,14 @@ func ExampleSessionEmail() {
 // A session that has more in it than an email address.
 func ExampleSessionIdentity() {
 	store := sessions.NewCookieStore([]byte(os.Getenv("SESSION_KEY")))
-	identify := searchtoken.SessionIdentity(store, "session", func(session *sessions.Session) (searchtoken.Identity, error) {
-		email, ok := session.Values["email"].(string)
+	identify := searchtoken.SessionIdentity(store, "session", func(s *sessions.Session) (searchtoken.Identity, error) {
+		email, ok := s.Values["email"].(string)
 		if !ok {
 			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 		}
 		id := searchtoken.Email(email)
-		id.DisplayName, _ = session.Values["name"].(string)
-		if end, ok := session.Values["end"].(int64); ok {
+		id.DisplayName, _ = s.Values["name"].(string)
+		if end, ok := s.Values["end"].(int64); ok {
 			id.Expires = time.Unix(end, 0)
 		}
 		return id, nil
@@ -496,7 +496,8 @@ func ExampleToken_SetAuthHeader() {
 	}
 	handler := coveo.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())
-		query, err := http.NewRequestWithContext(r.Context(), http.MethodGet, page.PlatformURL+"/rest/search/v2?q=password", nil)
+		query, err := http.NewRequestWithContext(r.Context(), http.MethodGet,
+			page.PlatformURL+"/rest/search/v2?q=password", nil)
 		if err != nil {
 			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 			return
@@ -613,7 +614,7 @@ func ExampleNewMemoryCache() {
 // The template of a search page. Its data is the *Page, or has it in a field.
 func ExampleFuncMap() {
 	tmpl := template.Must(template.New("search").Funcs(searchtoken.FuncMap()).Parse(
-		`{{coveoIPX .Coveo "page-id"}}`))
+		`{{coveoIPX .Coveo "page"}}`))
 	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, Nonce: "bm9uY2U"}
 	var b strings.Builder
 	if err := tmpl.Execute(&b, map[string]any{"Coveo": page}); err != nil {
@@ -623,7 +624,7 @@ func ExampleFuncMap() {
 	// Output:
 	// <script
 	// defer
-	// src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget/loader?access_token=a.b.c"
+	// src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page/inappwidget/loader?access_token=a.b.c"
 	// nonce="bm9uY2U"></script>
 }
 

@@ -85,41 +85,63 @@ func TestSnippetsStartTheFrontEnds(t *testing.T) {
 		page searchtoken.Page
 		want snippet
 	}{
-		{"JSUI", `{{coveoJSUI .}}`, plain, snippet{
-			Tags: []string{
-				`<link rel="stylesheet" href="` + cdn + `/searchui/v2.10126/css/CoveoFullSearch.min.css">`,
-				`<script class="coveo-script" src="` + cdn + `/searchui/v2.10126/js/CoveoJsSearch.min.js">`,
-				`<script>`,
+		{
+			name: "JSUI", text: `{{coveoJSUI .}}`, page: plain,
+			want: snippet{
+				Tags: []string{
+					`<link rel="stylesheet" href="` + cdn + `/searchui/v2.10126/css/CoveoFullSearch.min.css">`,
+					`<script class="coveo-script" src="` + cdn + `/searchui/v2.10126/js/CoveoJsSearch.min.js">`,
+					`<script>`,
+				},
+				Page: object{
+					"root": ".CoveoSearchInterface", "organizationId": "acme", "accessToken": "a.b.c",
+					"restUri":  "https://acme.org.coveo.com/rest/search",
+					"renewUrl": "", "analytics": object{"endpoint": "https://acme.analytics.org.coveo.com/rest/ua"},
+				},
 			},
-			Page: object{
-				"root": ".CoveoSearchInterface", "organizationId": "acme", "accessToken": "a.b.c", "restUri": "https://acme.org.coveo.com/rest/search",
-				"renewUrl": "", "analytics": object{"endpoint": "https://acme.analytics.org.coveo.com/rest/ua"},
+		},
+		{
+			name: "JSUI with every option",
+			text: `{{coveoJSUI . "root" "#search > div" "version" "2.10083.9" "assets" "https://cdn.example.com" ` +
+				`"culture" "pt-br" "lazy" "true" "integrity" "sha384-QUJD"}}`,
+			page: full,
+			want: snippet{
+				Tags: []string{
+					`<link rel="stylesheet" ` +
+						`href="https://cdn.example.com/searchui/v2.10083.9/css/CoveoFullSearch.min.css" ` +
+						`nonce="bm9uY2U+">`,
+					`<script class="coveo-script" ` +
+						`src="https://cdn.example.com/searchui/v2.10083.9/js/CoveoJsSearch.Lazy.min.js" ` +
+						`integrity="sha384-QUJD" crossorigin="anonymous" nonce="bm9uY2U+">`,
+					`<script src="https://cdn.example.com/searchui/v2.10083.9/js/cultures/pt-br.js" nonce="bm9uY2U+">`,
+					`<script nonce="bm9uY2U+">`,
+				},
+				Page: object{
+					"root": "#search > div", "organizationId": "acme", "accessToken": "a.b.c",
+					"restUri":  "https://acme.orghipaa.coveo.com/rest/search",
+					"renewUrl": "/coveo/token",
+					"analytics": object{
+						"endpoint": "https://acme.analytics.orghipaa.coveo.com/rest/ua", "searchHub": "hub",
+					},
+				},
+				Renewals: 1,
 			},
-		}},
-		{"JSUI with every option", `{{coveoJSUI . "root" "#search > div" "version" "2.10083.9" "assets" "https://cdn.example.com" "culture" "pt-br" "lazy" "true" "integrity" "sha384-QUJD"}}`, full, snippet{
-			Tags: []string{
-				`<link rel="stylesheet" href="https://cdn.example.com/searchui/v2.10083.9/css/CoveoFullSearch.min.css" nonce="bm9uY2U+">`,
-				`<script class="coveo-script" src="https://cdn.example.com/searchui/v2.10083.9/js/CoveoJsSearch.Lazy.min.js" integrity="sha384-QUJD" crossorigin="anonymous" nonce="bm9uY2U+">`,
-				`<script src="https://cdn.example.com/searchui/v2.10083.9/js/cultures/pt-br.js" nonce="bm9uY2U+">`,
-				`<script nonce="bm9uY2U+">`,
+		},
+		{
+			name: "JSUI on a stand-in", text: `{{coveoJSUI .}}`, page: standIn,
+			want: snippet{
+				Tags: []string{
+					`<link rel="stylesheet" href="` + cdn + `/searchui/v2.10126/css/CoveoFullSearch.min.css">`,
+					`<script class="coveo-script" src="` + cdn + `/searchui/v2.10126/js/CoveoJsSearch.min.js">`,
+					`<script>`,
+				},
+				Page: object{
+					"root": ".CoveoSearchInterface", "organizationId": "acme", "accessToken": "a.b.c",
+					"restUri":  "http://127.0.0.1:1234/rest/search",
+					"renewUrl": "", "analytics": object{"endpoint": "http://127.0.0.1:5678/rest/ua"},
+				},
 			},
-			Page: object{
-				"root": "#search > div", "organizationId": "acme", "accessToken": "a.b.c", "restUri": "https://acme.orghipaa.coveo.com/rest/search",
-				"renewUrl": "/coveo/token", "analytics": object{"endpoint": "https://acme.analytics.orghipaa.coveo.com/rest/ua", "searchHub": "hub"},
-			},
-			Renewals: 1,
-		}},
-		{"JSUI on a stand-in", `{{coveoJSUI .}}`, standIn, snippet{
-			Tags: []string{
-				`<link rel="stylesheet" href="` + cdn + `/searchui/v2.10126/css/CoveoFullSearch.min.css">`,
-				`<script class="coveo-script" src="` + cdn + `/searchui/v2.10126/js/CoveoJsSearch.min.js">`,
-				`<script>`,
-			},
-			Page: object{
-				"root": ".CoveoSearchInterface", "organizationId": "acme", "accessToken": "a.b.c", "restUri": "http://127.0.0.1:1234/rest/search",
-				"renewUrl": "", "analytics": object{"endpoint": "http://127.0.0.1:5678/rest/ua"},
-			},
-		}},
+		},
 		{"Atomic", `{{coveoAtomic .}}`, plain, snippet{
 			Tags: []string{
 				`<link rel="stylesheet" href="` + cdn + `/atomic/v3/themes/coveo.css">`,
@@ -131,40 +153,65 @@ func TestSnippetsStartTheFrontEnds(t *testing.T) {
 				"search": object{}, "analytics": object{"analyticsMode": "legacy"},
 			}},
 		}},
-		{"Atomic with every option", `{{coveoAtomic . "root" "#search" "version" "3.41" "assets" "http://localhost:3000"}}`, full, snippet{
-			Tags: []string{
-				`<meta name="csp-nonce" content="bm9uY2U+">`,
-				`<link rel="stylesheet" href="http://localhost:3000/atomic/v3.41/themes/coveo.css" nonce="bm9uY2U+">`,
-				`<script type="module" nonce="bm9uY2U+">`,
-				`<script type="module" src="http://localhost:3000/atomic/v3.41/atomic.esm.js" nonce="bm9uY2U+">`,
-				`<script type="module" nonce="bm9uY2U+">`,
+		{
+			name: "Atomic with every option",
+			text: `{{coveoAtomic . "root" "#search" "version" "3.41" "assets" "http://localhost:3000"}}`,
+			page: full,
+			want: snippet{
+				Tags: []string{
+					`<meta name="csp-nonce" content="bm9uY2U+">`,
+					`<link rel="stylesheet" href="http://localhost:3000/atomic/v3.41/themes/coveo.css" ` +
+						`nonce="bm9uY2U+">`,
+					`<script type="module" nonce="bm9uY2U+">`,
+					`<script type="module" src="http://localhost:3000/atomic/v3.41/atomic.esm.js" nonce="bm9uY2U+">`,
+					`<script type="module" nonce="bm9uY2U+">`,
+				},
+				Page: object{"root": "#search", "renewUrl": "/coveo/token", "configuration": object{
+					"organizationId": "acme", "environment": "hipaa", "accessToken": "a.b.c",
+					"search": object{
+						"searchHub": "hub", "proxyBaseUrl": "https://acme.orghipaa.coveo.com/rest/search/v2",
+					},
+					"analytics": object{
+						"analyticsMode": "legacy", "proxyBaseUrl": "https://acme.analytics.orghipaa.coveo.com",
+					},
+				}},
+				Assets: object{
+					"root": "#search", "language": "http://localhost:3000/atomic/v3.41/lang",
+					"icon": "http://localhost:3000/atomic/v3.41/assets",
+				},
+				Renewals: 1,
 			},
-			Page: object{"root": "#search", "renewUrl": "/coveo/token", "configuration": object{
-				"organizationId": "acme", "environment": "hipaa", "accessToken": "a.b.c",
-				"search":    object{"searchHub": "hub", "proxyBaseUrl": "https://acme.orghipaa.coveo.com/rest/search/v2"},
-				"analytics": object{"analyticsMode": "legacy", "proxyBaseUrl": "https://acme.analytics.orghipaa.coveo.com"},
-			}},
-			Assets:   object{"root": "#search", "language": "http://localhost:3000/atomic/v3.41/lang", "icon": "http://localhost:3000/atomic/v3.41/assets"},
-			Renewals: 1,
-		}},
-		{"Headless", `{{coveoHeadless .}}`, full, snippet{
-			Tags: []string{`<script nonce="bm9uY2U+">`},
-			Page: object{"renewUrl": "/coveo/token", "configuration": object{
-				"organizationId": "acme", "environment": "hipaa", "accessToken": "a.b.c",
-				"search":    object{"searchHub": "hub", "proxyBaseUrl": "https://acme.orghipaa.coveo.com/rest/search/v2"},
-				"analytics": object{"analyticsMode": "legacy", "proxyBaseUrl": "https://acme.analytics.orghipaa.coveo.com"},
-			}},
-			Engine:   cdn + "/headless/v3/headless.esm.js",
-			Renewals: 1,
-		}},
-		{"Headless with every option", `{{coveoHeadless . "build" "true" "version" "3.50" "assets" "https://cdn.example.com"}}`, ownURLs, snippet{
-			Tags: []string{`<script>`},
-			Page: object{"renewUrl": "", "configuration": object{
-				"organizationId": "acme", "environment": "prod", "accessToken": "a.b.c",
-				"search": object{}, "analytics": object{"analyticsMode": "legacy"},
-			}},
-			Engine: "https://cdn.example.com/headless/v3.50/headless.esm.js",
-		}},
+		},
+		{
+			name: "Headless", text: `{{coveoHeadless .}}`, page: full,
+			want: snippet{
+				Tags: []string{`<script nonce="bm9uY2U+">`},
+				Page: object{"renewUrl": "/coveo/token", "configuration": object{
+					"organizationId": "acme", "environment": "hipaa", "accessToken": "a.b.c",
+					"search": object{
+						"searchHub": "hub", "proxyBaseUrl": "https://acme.orghipaa.coveo.com/rest/search/v2",
+					},
+					"analytics": object{
+						"analyticsMode": "legacy", "proxyBaseUrl": "https://acme.analytics.orghipaa.coveo.com",
+					},
+				}},
+				Engine:   cdn + "/headless/v3/headless.esm.js",
+				Renewals: 1,
+			},
+		},
+		{
+			name: "Headless with every option",
+			text: `{{coveoHeadless . "build" "true" "version" "3.50" "assets" "https://cdn.example.com"}}`,
+			page: ownURLs,
+			want: snippet{
+				Tags: []string{`<script>`},
+				Page: object{"renewUrl": "", "configuration": object{
+					"organizationId": "acme", "environment": "prod", "accessToken": "a.b.c",
+					"search": object{}, "analytics": object{"analyticsMode": "legacy"},
+				}},
+				Engine: "https://cdn.example.com/headless/v3.50/headless.esm.js",
+			},
+		},
 		{"bundled Headless on a stand-in", `{{coveoHeadless . "build" "false"}}`, standIn, snippet{
 			Tags: []string{`<script>`},
 			Page: object{"renewUrl": "", "configuration": object{
@@ -173,21 +220,46 @@ func TestSnippetsStartTheFrontEnds(t *testing.T) {
 				"analytics": object{"analyticsMode": "legacy", "proxyBaseUrl": "http://127.0.0.1:5678"},
 			}},
 		}},
-		{"IPX", `{{coveoIPX . "page-id"}}`, plain, snippet{Tags: []string{
-			`<script defer src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget/loader?access_token=a.b.c">`,
-		}}},
-		{"IPX of an organization with a slash", `{{coveoIPX . "page-id"}}`, slash, snippet{Tags: []string{
-			`<script defer src="https://platform.cloud.coveo.com/rest/organizations/a%2Fb%3Fc/pages/page-id/inappwidget/loader?access_token=a.b.c">`,
-		}}},
-		{"IPX for HIPAA", `{{coveoIPX . "page-id"}}`, full, snippet{Tags: []string{
-			`<script defer src="https://platformhipaa.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget/loader?access_token=a.b.c" nonce="bm9uY2U+">`,
-		}}},
-		{"IPX builder", `{{coveoIPXBuilder . "id"}}`, ownURLs, snippet{Tags: []string{
-			`<script defer src="https://platform.cloud.coveo.com/rest/organizations/acme/ipxinterface/v1/interfaces/id/loader?access_token=a.b.c">`,
-		}}},
-		{"IPX builder on a stand-in", `{{coveoIPXBuilder . "id"}}`, standIn, snippet{Tags: []string{
-			`<script defer src="http://127.0.0.1:1234/rest/organizations/acme/ipxinterface/v1/interfaces/id/loader?access_token=a.b.c">`,
-		}}},
+		{
+			name: "IPX", text: `{{coveoIPX . "page-id"}}`, page: plain,
+			want: snippet{Tags: []string{
+				`<script defer ` +
+					`src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget/loader` +
+					`?access_token=a.b.c">`,
+			}},
+		},
+		{
+			name: "IPX of an organization with a slash", text: `{{coveoIPX . "page-id"}}`, page: slash,
+			want: snippet{Tags: []string{
+				`<script defer ` +
+					`src="https://platform.cloud.coveo.com/rest/organizations/a%2Fb%3Fc/pages/page-id/inappwidget` +
+					`/loader?access_token=a.b.c">`,
+			}},
+		},
+		{
+			name: "IPX for HIPAA", text: `{{coveoIPX . "page-id"}}`, page: full,
+			want: snippet{Tags: []string{
+				`<script defer ` +
+					`src="https://platformhipaa.cloud.coveo.com/rest/organizations/acme/pages/page-id/inappwidget` +
+					`/loader?access_token=a.b.c" nonce="bm9uY2U+">`,
+			}},
+		},
+		{
+			name: "IPX builder", text: `{{coveoIPXBuilder . "id"}}`, page: ownURLs,
+			want: snippet{Tags: []string{
+				`<script defer ` +
+					`src="https://platform.cloud.coveo.com/rest/organizations/acme/ipxinterface/v1/interfaces/id` +
+					`/loader?access_token=a.b.c">`,
+			}},
+		},
+		{
+			name: "IPX builder on a stand-in", text: `{{coveoIPXBuilder . "id"}}`, page: standIn,
+			want: snippet{Tags: []string{
+				`<script defer ` +
+					`src="http://127.0.0.1:1234/rest/organizations/acme/ipxinterface/v1/interfaces/id/loader` +
+					`?access_token=a.b.c">`,
+			}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -240,30 +312,64 @@ func TestBadArgumentsEndTheTemplateWithAnError(t *testing.T) {
 		noURL     = `searchtoken: coveoJSUI: option "assets": `
 	)
 	tests := []struct{ text, want string }{
-		{`{{coveoJSUI . "colour" "red"}}`, `searchtoken: coveoJSUI: unknown option "colour"; the options are ` + jsuiNames},
-		{`{{coveoAtomic . "culture" "fr"}}`, `searchtoken: coveoAtomic: unknown option "culture"; the options are assets, root, version`},
-		{`{{coveoHeadless . "root" "x"}}`, `searchtoken: coveoHeadless: unknown option "root"; the options are assets, build, version`},
-		{`{{coveoJSUI . "root"}}`, `searchtoken: coveoJSUI: options must be pairs of a name and a value; the names are ` + jsuiNames},
-		{`{{coveoJSUI . "version" "2.x"}}`, `searchtoken: coveoJSUI: option "version": must consist of digits and dots`},
+		{
+			text: `{{coveoJSUI . "colour" "red"}}`,
+			want: `searchtoken: coveoJSUI: unknown option "colour"; the options are ` + jsuiNames,
+		},
+		{
+			text: `{{coveoAtomic . "culture" "fr"}}`,
+			want: `searchtoken: coveoAtomic: unknown option "culture"; the options are assets, root, version`,
+		},
+		{
+			text: `{{coveoHeadless . "root" "x"}}`,
+			want: `searchtoken: coveoHeadless: unknown option "root"; the options are assets, build, version`,
+		},
+		{
+			text: `{{coveoJSUI . "root"}}`,
+			want: `searchtoken: coveoJSUI: options must be pairs of a name and a value; the names are ` + jsuiNames,
+		},
+		{
+			text: `{{coveoJSUI . "version" "2.x"}}`,
+			want: `searchtoken: coveoJSUI: option "version": must consist of digits and dots`,
+		},
 		{`{{coveoJSUI . "version" ""}}`, `searchtoken: coveoJSUI: option "version": must consist of digits and dots`},
 		{`{{coveoJSUI . "version" "1."}}`, `searchtoken: coveoJSUI: option "version": must consist of digits and dots`},
-		{`{{coveoJSUI . "version" "../../evil"}}`, `searchtoken: coveoJSUI: option "version": must consist of digits and dots`},
+		{
+			text: `{{coveoJSUI . "version" "../../evil"}}`,
+			want: `searchtoken: coveoJSUI: option "version": must consist of digits and dots`,
+		},
 		{`{{coveoJSUI . "lazy" "yes"}}`, `searchtoken: coveoJSUI: option "lazy": must be "true" or "false"`},
 		{`{{coveoHeadless . "build" "1"}}`, `searchtoken: coveoHeadless: option "build": must be "true" or "false"`},
 		{`{{coveoAtomic . "root" " "}}`, `searchtoken: coveoAtomic: option "root": must be a CSS selector`},
-		{`{{coveoJSUI . "integrity" "md5-x"}}`, `searchtoken: coveoJSUI: option "integrity": must be a hash, "sha384-…"`},
-		{`{{coveoJSUI . "culture" "../x"}}`, `searchtoken: coveoJSUI: option "culture": must be one of JSUI's languages, such as "fr" or "pt-br"`},
+		{
+			text: `{{coveoJSUI . "integrity" "md5-x"}}`,
+			want: `searchtoken: coveoJSUI: option "integrity": must be a hash, "sha384-…"`,
+		},
+		{
+			text: `{{coveoJSUI . "culture" "../x"}}`,
+			want: `searchtoken: coveoJSUI: option "culture": must be one of JSUI's languages, such as "fr" or "pt-br"`,
+		},
 		{`{{coveoJSUI . "assets" "http://evil.com"}}`, noURL + `must be https; http is allowed on loopback only`},
 		{`{{coveoJSUI . "assets" "https://a.com/b"}}`, noURL + `must be an origin, without a path`},
 		{`{{coveoJSUI . "assets" "https://a.com/"}}`, noURL + `must be an origin, without a path`},
 		{`{{coveoJSUI . "assets" "//evil.com"}}`, noURL + `must be https, or http on loopback`},
 		{`{{coveoIPX . ""}}`, `searchtoken: coveoIPX: ""` + notAnID},
 		{`{{coveoIPX . "a/b"}}`, `searchtoken: coveoIPX: "a/b"` + notAnID},
-		{`{{coveoIPX . "` + strings.Repeat("x", 65) + `"}}`, `searchtoken: coveoIPX: "` + strings.Repeat("x", 65) + `"` + notAnID},
-		{`{{coveoIPX . "` + strings.Repeat("x", 400) + `"}}`, `searchtoken: coveoIPX: "` + strings.Repeat("x", 300) + `…"` + notAnID},
+		{
+			text: `{{coveoIPX . "` + strings.Repeat("x", 65) + `"}}`,
+			want: `searchtoken: coveoIPX: "` + strings.Repeat("x", 65) + `"` + notAnID,
+		},
+		{
+			text: `{{coveoIPX . "` + strings.Repeat("x", 400) + `"}}`,
+			want: `searchtoken: coveoIPX: "` + strings.Repeat("x", 300) + `…"` + notAnID,
+		},
 		{`{{coveoIPXBuilder . ".."}}`, `searchtoken: coveoIPXBuilder: ".."` + notAnID},
 		{`{{coveoIPX . "id" "version" "3"}}`, `wrong number of args for coveoIPX: want 2 got 4`},
-		{`{{coveoJSUI . "` + strings.Repeat("x", 400) + `" "red"}}`, `searchtoken: coveoJSUI: unknown option "` + strings.Repeat("x", 300) + `…"; the options are ` + jsuiNames},
+		{
+			text: `{{coveoJSUI . "` + strings.Repeat("x", 400) + `" "red"}}`,
+			want: `searchtoken: coveoJSUI: unknown option "` + strings.Repeat("x", 300) + `…"; the options are ` +
+				jsuiNames,
+		},
 	}
 	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
 	for _, tt := range tests {

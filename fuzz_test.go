@@ -7,7 +7,6 @@ import (
 	"errors"
 	"html"
 	"html/template"
-	"io"
 	"math"
 	"math/big"
 	"net/http"
@@ -30,8 +29,8 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// FuzzSessionCookie: whatever the Cookie header, the user is the one whom the
-// store itself finds in it, or nobody.
+// FuzzSessionCookie sends any Cookie header. The user must be the one that the store
+// finds in it, or nobody.
 func FuzzSessionCookie(f *testing.F) {
 	store := sessions.NewCookieStore(sessionKey, nil, otherKey, nil)
 	stranger := sessions.NewCookieStore([]byte("00112233445566778899aabbccddeeff"))
@@ -51,15 +50,15 @@ func FuzzSessionCookie(f *testing.F) {
 	}
 	f.Add("", "", uint8(current), uint8(0), email, uint16(40), uint16(0), byte(0))  // truncated
 	f.Add("", "", uint8(current), uint8(0), email, uint16(0), uint16(60), byte(1))  // tampered with
-	f.Add("", "", uint8(current), uint8(0), email, uint16(0), uint16(60), byte(27)) // no base64
+	f.Add("", "", uint8(current), uint8(0), email, uint16(0), uint16(60), byte(27)) // not base64
 	f.Add("", "; session=y", uint8(current), uint8(0), email, uint16(0), uint16(0), byte(0))
 	f.Add("session=; ", "", uint8(current), uint8(0), email, uint16(0), uint16(0), byte(0))
 	f.Add("session=x; ", "", uint8(current), uint8(0), email, uint16(0), uint16(0), byte(0))
 	f.Add("session="+strings.Repeat("A", 5000)+"; ", "", uint8(current), uint8(0), email, uint16(0), uint16(0), byte(0))
 	f.Add("a=b, ", "\"", uint8(strangers), uint8(0), email, uint16(0), uint16(0), byte(0))
 
-	// The cookie stands between before and after, cut to length unless that is 0,
-	// with the bits of flip changed in one byte.
+	// The header is the cookie between before and after. The cookie is cut to length,
+	// unless that is 0, and the bits of flip are changed in one of its bytes.
 	f.Fuzz(func(t *testing.T, before, after string, signer, kind uint8, value string, length, at uint16, flip byte) {
 		synctest.Test(t, func(t *testing.T) {
 			value = value[:min(len(value), 2000)] // what fits into a cookie
@@ -86,7 +85,7 @@ func FuzzSessionCookie(f *testing.F) {
 				user := searchtoken.TokenParams{UserIDs: searchtoken.Email(email).UserIDs}
 				switch {
 				case email == "":
-				case user.Validate() != nil: // nobody but the application can have put it there
+				case user.Validate() != nil: // only the application can have written it
 					want = answer{Status: http.StatusInternalServerError, Body: "Internal Server Error\n"}
 				default:
 					want = answer{Status: http.StatusOK, Body: tokenFor(1, user).Value}
@@ -103,48 +102,55 @@ func FuzzSessionCookie(f *testing.F) {
 	})
 }
 
-// platform answers every call with this after a second.
+// platform returns a client that gets this answer to every call, after a second.
 func platform(status int, header http.Header, body string) *http.Client {
 	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		time.Sleep(time.Second)
-		return &http.Response{StatusCode: status, Header: header.Clone(), Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		resp := respond(status, body, header.Clone())
+		resp.Request = r
+		return resp, nil
 	})}
 }
 
-// FuzzPlatformAnswer: whatever the platform answers is a token that can be used as
-// one, or an error that can be logged.
+// FuzzPlatformAnswer has the platform send any answer. The result must be a token that
+// fits into a header, or an error that may be logged.
 func FuzzPlatformAnswer(f *testing.F) {
 	const (
-		apiKey = "plain-6f1c0d2a93be" // known by nothing but its value
+		apiKey = "plain-6f1c0d2a93be" // without the form of Coveo's API keys
 		email  = "zoe.quill@example.com"
 		name   = "Zoe Quill"
 		token  = "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJxdzdzNjVmIn0.Rm9vQmFy"
 
-		// Type, Message and RequestID have at most 300 bytes and an ellipsis
-		// each.
+		// Type, Message and RequestID have at most 300 bytes and an ellipsis each.
 		maxErrorText = 1000
 	)
 	secrets := strings.NewReplacer("<key>", apiKey, "<email>", email, "<name>", name, "<token>", token)
 	credential := regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]|(?i:bearer )[A-Za-z0-9]`)
-	params := searchtoken.TokenParams{UserIDs: searchtoken.Email(email).UserIDs, UserDisplayName: name, ValidFor: time.Hour}
+	params := searchtoken.TokenParams{
+		UserIDs: searchtoken.Email(email).UserIDs, UserDisplayName: name, ValidFor: time.Hour,
+	}
 
 	for _, body := range []string{
-		``, `{`, `[]`, `null`, `{} {}`, `{"token":"abc"}`, ` {"token":"abc="}`, `{"token":"abc def"}`, `{"token":"abc\r\nCookie: a"}`, `{"token":12}`,
-		`{"token":null}`, `{"token":""}`, `{"token":["abc"]}`, `{"token":"<token>"}`, `{"token":"<token>"} x`, `{"message":12,"errorCode":{},"type":1e400}`,
+		``, `{`, `[]`, `null`, `{} {}`, `{"token":"abc"}`, ` {"token":"abc="}`, `{"token":"abc def"}`,
+		`{"token":"abc\r\nCookie: a"}`, `{"token":12}`, `{"token":null}`, `{"token":""}`, `{"token":["abc"]}`,
+		`{"token":"<token>"}`, `{"token":"<token>"} x`,
+		`{"message":12,"errorCode":{},"type":1e400}`,
 	} {
 		f.Add(uint16(200), "application/json", "", "", "", body, "", "")
 	}
 	f.Add(uint16(200), "text/html; charset=utf-8", "", "", "", `<html><token>`, "", "")
 	f.Add(uint16(200), "", "", "", "BLOCK", `{"token":"abc"}`, "", "")
 	for _, claims := range []string{
-		`{"iat":946684800,"exp":946688400}`, `{"iat":946684800,"exp":1}`, `{"iat":1,"exp":1e18}`, `{"exp":946684900}`, `{"exp":4e9}`, `{"exp":1}`,
-		`{"iat":-1,"exp":1e300}`, `{"iat":0.5,"exp":-1}`, `{"iat":"x"}`, `x`,
+		`{"iat":946684800,"exp":946688400}`, `{"iat":946684800,"exp":1}`, `{"iat":1,"exp":1e18}`, `{"exp":946684900}`,
+		`{"exp":4e9}`, `{"exp":1}`, `{"iat":-1,"exp":1e300}`, `{"iat":0.5,"exp":-1}`, `{"iat":"x"}`, `x`,
 	} {
 		f.Add(uint16(200), "", "", "", "", "", "", claims)
 	}
 	for i, message := range []string{
-		"denied", "<key> <email>", "Zoe\tQuill", "Bearer\nopaque", "Bearer <token>", "<name><key><name>", "x\r\n2026/11/21 12:00:00 \x1b[31m\u2028\u202e\xff", "\"<>&", "%40 &#64; a@b",
-		strings.Repeat("<key>", 300), strings.Repeat("long ", 2000), strings.Repeat("é", 400), strings.Repeat("<token>", 100) + " ",
+		"denied", "<key> <email>", "Zoe\tQuill", "Bearer\nopaque", "Bearer <token>", "<name><key><name>",
+		"x\r\n2026/11/21 12:00:00 \x1b[31m\u2028\u202e\xff", "\"<>&", "%40 &#64; a@b",
+		strings.Repeat("<key>", 300), strings.Repeat("long ", 2000), strings.Repeat("é", 400),
+		strings.Repeat("<token>", 100) + " ",
 	} {
 		f.Add(uint16(400+i), "", "30", message, "", "", message, "")
 	}
@@ -152,8 +158,9 @@ func FuzzPlatformAnswer(f *testing.F) {
 	f.Add(uint16(0), "", "-1", "", "", "", "", "")
 	f.Add(uint16(65535), "", "999999999999999999999", "", "", "", "", "")
 
-	// The body is of a token with these claims; without them, it says message
-	// among secrets; without that, it is as given. In angle brackets are secrets.
+	// The body has a token with claims. If claims is empty, it has message between
+	// secrets. If both are empty, it is body. Words in angle brackets stand for
+	// secrets.
 	f.Fuzz(func(t *testing.T, status uint16, contentType, retryAfter, requestID, waf, body, message, claims string) {
 		synctest.Test(t, func(t *testing.T) {
 			switch {
@@ -179,7 +186,7 @@ func FuzzPlatformAnswer(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked := time.Now()
+			requested := time.Now()
 			got, err := client.Issue(t.Context(), params)
 			if err == nil {
 				if status != http.StatusOK || got.Value == "" || len(got.Value) > 16<<10 {
@@ -188,14 +195,14 @@ func FuzzPlatformAnswer(f *testing.F) {
 				if strings.ContainsFunc(got.Value, func(r rune) bool { return r <= ' ' || r > '~' }) {
 					t.Errorf("token %q does not fit into a header", got.Value)
 				}
-				if !got.Issued.Equal(asked) || got.Expiry.After(asked.Add(params.ValidFor)) {
-					t.Errorf("asked at %v, issued %v, until %v", asked, got.Issued, got.Expiry)
+				if !got.Issued.Equal(requested) || got.Expiry.After(requested.Add(params.ValidFor)) {
+					t.Errorf("requested at %v, Issued %v, Expiry %v", requested, got.Issued, got.Expiry)
 				}
-				// Where it does not say when it was issued, exp is a date, perhaps a past one.
+				// Without iat, exp is a date, perhaps a past one.
 				var times struct{ Iat float64 }
-				dated := json.Unmarshal([]byte(claims), &times) == nil && times.Iat >= 1 && times.Iat <= 1<<40
-				if dated && got.Expiry.Before(got.Issued) {
-					t.Errorf("claims %s: issued %v, until %v", claims, got.Issued, got.Expiry)
+				hasIat := json.Unmarshal([]byte(claims), &times) == nil && times.Iat >= 1 && times.Iat <= 1<<40
+				if hasIat && got.Expiry.Before(got.Issued) {
+					t.Errorf("claims %s: Issued %v, Expiry %v", claims, got.Issued, got.Expiry)
 				}
 				return
 			}
@@ -208,28 +215,31 @@ func FuzzPlatformAnswer(f *testing.F) {
 				t.Errorf("status %d: %d, Retry-After %v", status, api.StatusCode, api.RetryAfter)
 			}
 			text := err.Error()
-			if len(text) > maxErrorText || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-				t.Errorf("%d bytes, or no line of text: %q", len(text), text)
+			unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+			if len(text) > maxErrorText || !utf8.ValidString(text) || strings.ContainsFunc(text, unprintable) {
+				t.Errorf("the error is too long or not one printable line: %d bytes, %q", len(text), text)
 			}
 			for _, secret := range []string{apiKey, email, name, token} {
 				if strings.Contains(text, secret) {
-					t.Errorf("the error tells %s: %q", secret, text)
+					t.Errorf("the error shows %s: %q", secret, text)
 				}
 			}
 			if found := credential.FindString(text); found != "" {
-				t.Errorf("the error has what looks like a credential, %s: %q", found, text)
+				t.Errorf("the error shows %s, which looks like a credential: %q", found, text)
 			}
 		})
 	})
 }
 
-// FuzzRetryAfter: a Retry-After header of seconds or of a date counts up to 5
-// minutes, any other is as none; what visitors get is in whole seconds.
+// FuzzRetryAfter has the platform send any Retry-After header. Seconds and dates count
+// up to 5 minutes, and every other value counts as none. Visitors get whole seconds.
 func FuzzRetryAfter(f *testing.F) {
 	layouts := []string{http.TimeFormat, time.RFC850, time.ANSIC}
 	for _, header := range []string{
-		" ", "0", "1", "300", "301", " 7\t", "00000000000000000009", "99999999999999999999999", "-5", "+5", "1.5", "1e2", "0x10", "1_0", "5s", "٣", "１２", "3, 4",
-		"Fri, 31 Dec 9999 23:59:59 GMT", "Sat Jan  1 00:01:00.5 2000", "Sat, 01 Jan 2000 00:01:00", "Saturday, 01-Jan-00 00:01:00 PST", "soon",
+		" ", "0", "1", "300", "301", " 7\t", "00000000000000000009", "99999999999999999999999", "-5", "+5", "1.5",
+		"1e2", "0x10", "1_0", "5s", "٣", "１２", "3, 4", "soon",
+		"Fri, 31 Dec 9999 23:59:59 GMT", "Sat Jan  1 00:01:00.5 2000", "Sat, 01 Jan 2000 00:01:00",
+		"Saturday, 01-Jan-00 00:01:00 PST",
 	} {
 		f.Add(header, int32(0), uint8(0))
 	}
@@ -240,7 +250,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	digits := regexp.MustCompile(`^[0-9]+$`)
 
-	// An empty header is a date, by its offset in seconds from the answer.
+	// If header is empty, the header is a date, offset seconds after the answer.
 	f.Fuzz(func(t *testing.T, header string, offset int32, layout uint8) {
 		synctest.Test(t, func(t *testing.T) {
 			const longest = 5 * time.Minute
@@ -252,7 +262,7 @@ func FuzzRetryAfter(f *testing.F) {
 			switch {
 			case header == "":
 				layout := layouts[int(layout)%len(layouts)]
-				if layout == time.RFC850 { // its years are those from 1969 to 2068
+				if layout == time.RFC850 { // its years have two digits: 1969 to 2068
 					offset %= 30 * 365 * 24 * 60 * 60
 				}
 				distance := time.Duration(offset) * time.Second
@@ -280,18 +290,20 @@ func FuzzRetryAfter(f *testing.F) {
 			if api == nil || api.RetryAfter != want {
 				t.Fatalf("Retry-After %q: %+v, want %v", header, api, want)
 			}
-			// The middleware itself does not ask again within about a second.
-			least := int((want + time.Second - 1) / time.Second)
+			// Without a Retry-After, the next call is possible after about a second.
+			seconds := int((want + time.Second - 1) / time.Second)
 			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
-			if w.Code != http.StatusServiceUnavailable || err != nil || after < max(least, 1) || after > max(least, 2) {
-				t.Errorf("Retry-After %q: status %d, Retry-After %q, want %d", header, w.Code, w.Header()["Retry-After"], least)
+			if w.Code != http.StatusServiceUnavailable || err != nil || after < max(seconds, 1) ||
+				after > max(seconds, 2) {
+				t.Errorf("Retry-After %q: status %d, Retry-After %q, want %d", header, w.Code,
+					w.Header()["Retry-After"], seconds)
 			}
 		})
 	})
 }
 
-// paramsOf makes parameters of pieces of text. Each byte of shape says how long
-// the next piece is, and where it goes.
+// paramsOf makes parameters of pieces of text. Each byte of shape has the length of
+// the next piece in its upper half, and its field in the lower one.
 func paramsOf(text string, shape []byte) (p searchtoken.TokenParams) {
 	var previous string
 	for _, b := range shape {
@@ -321,12 +333,14 @@ func paramsOf(text string, shape []byte) (p searchtoken.TokenParams) {
 			p.UserIDs = append(p.UserIDs, searchtoken.Email(piece).UserIDs...)
 		case 10:
 			if last := len(p.UserIDs) - 1; last >= 0 {
-				types := []searchtoken.UserType{"", searchtoken.UserTypeUser, searchtoken.UserTypeGroup, searchtoken.UserTypeUnknown}
+				types := []searchtoken.UserType{
+					"", searchtoken.UserTypeUser, searchtoken.UserTypeGroup, searchtoken.UserTypeUnknown,
+				}
 				p.UserIDs[last].Type = types[length%len(types)]
 			}
 		case 11:
 			p.ValidFor = 24*time.Hour - time.Duration(length)*time.Minute
-		case 12: // what says no more than nil
+		case 12: // empty instead of nil
 			p.UserGroups = slices.Concat([]string{}, p.UserGroups)
 			p.CanSeeUserProfileOf = slices.Concat([]string{}, p.CanSeeUserProfileOf)
 			if p.DictionaryFieldContext == nil {
@@ -349,7 +363,7 @@ func with[V any](m map[string]V, key string, value V) map[string]V {
 	return m
 }
 
-// sameGrant compares what parameters mean.
+// sameGrant ignores differences that Coveo does not see: defaults and empty lists.
 var sameGrant = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmp.Transformer("ValidFor", func(d time.Duration) int64 {
@@ -366,8 +380,8 @@ var sameGrant = cmp.Options{
 	}),
 }
 
-// FuzzKeys: two requests have the same Key if they are of the same user for the
-// same grant, and only then.
+// FuzzKeys makes two requests. They must have the same Key if they are for the same
+// user and the same grant, and different Keys otherwise.
 func FuzzKeys(f *testing.F) {
 	const text = "annbobcatdogeelfoxgnuhen\x01\x02\x03a\x00bowlpigratyak"
 	everything := []byte{0x30, 0x31, 0x32, 0x33, 0x34, 0x34, 0x35, 0x36, 0x36, 0x38, 0x39, 0x2a, 0x1b}
@@ -380,7 +394,7 @@ func FuzzKeys(f *testing.F) {
 		{"\x34\x34", "\x64"},                     // one group or two
 		{"\x34\x34", "\x35\x35"},                 // groups or profiles
 		{"\x31\x02", "\x01\x32"},                 // hub or pipeline
-		{"\x31\x32", "\x41\x22"},                 // cut elsewhere
+		{"\x31\x32", "\x41\x22"},                 // divided elsewhere
 		{"\x04", ""},                             // an empty group or none
 		{"\x0c", ""},                             // empty lists or none
 		{"\x0b", ""},                             // 24 hours or the default
@@ -398,7 +412,8 @@ func FuzzKeys(f *testing.F) {
 		f.Add(text, first, second, []byte{}, []byte{0x31})
 		f.Add(text, first, second, second, second)
 	}
-	f.Add("a\x00b\x00", []byte{}, []byte{}, []byte("\x30"), []byte("\x10\x1f\x21")) // the end of a string or the string
+	// A string or the end of another one.
+	f.Add("a\x00b\x00", []byte{}, []byte{}, []byte("\x30"), []byte("\x10\x1f\x21"))
 
 	f.Fuzz(func(t *testing.T, text string, who1, who2, shape1, shape2 []byte) {
 		type call struct {
@@ -406,7 +421,7 @@ func FuzzKeys(f *testing.F) {
 			user  []searchtoken.UserID
 			grant searchtoken.TokenParams
 		}
-		ask := func(who, shape []byte) (c call, ok bool) {
+		makeCall := func(who, shape []byte) (c call, ok bool) {
 			identity := paramsOf(text, who)
 			if len(identity.UserIDs) == 0 {
 				identity.UserIDs = searchtoken.Email("ann").UserIDs
@@ -415,45 +430,51 @@ func FuzzKeys(f *testing.F) {
 			if len(c.grant.UserIDs) == 0 {
 				c.grant.UserIDs = identity.UserIDs
 			}
-			described := searchtoken.TokenParams{UserIDs: c.user, UserDisplayName: identity.UserDisplayName, UserGroups: identity.UserGroups}
+			described := searchtoken.TokenParams{
+				UserIDs: c.user, UserDisplayName: identity.UserDisplayName, UserGroups: identity.UserGroups,
+			}
 			ok = described.Validate() == nil && c.grant.Validate() == nil
-			asked := false
+			looked := false // into the Cache
 			w := get(newMiddleware(t, searchtoken.Config{
 				Identify: func(*http.Request) (searchtoken.Identity, error) {
-					return searchtoken.Identity{UserIDs: c.user, DisplayName: identity.UserDisplayName, Groups: identity.UserGroups}, nil
+					return searchtoken.Identity{
+						UserIDs: c.user, DisplayName: identity.UserDisplayName, Groups: identity.UserGroups,
+					}, nil
 				},
 				Cache: &cache{get: func(_ context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
-					c.key, asked = key, true
-					return searchtoken.Token{Value: "token", Issued: time.Now(), Expiry: time.Now().Add(time.Hour)}, 0, nil
+					c.key, looked = key, true
+					now := time.Now()
+					return searchtoken.Token{Value: "token", Issued: now, Expiry: now.Add(time.Hour)}, 0, nil
 				}},
 				Route: searchtoken.Route{Prepare: func(_ *http.Request, p *searchtoken.TokenParams) error {
 					*p = c.grant
 					return nil
 				}},
 			}), request(""))
-			if asked != ok || (w.Code == http.StatusOK) != ok {
-				t.Errorf("status %d for %+v, valid: %v", w.Code, c.grant, ok)
+			if looked != ok || (w.Code == http.StatusOK) != ok {
+				t.Errorf("status %d for %+v, which is valid: %v", w.Code, c.grant, ok)
 			}
 			return c, ok
 		}
-		first, ok1 := ask(who1, shape1)
-		second, ok2 := ask(who2, shape2)
+		first, ok1 := makeCall(who1, shape1)
+		second, ok2 := makeCall(who2, shape2)
 		if !ok1 || !ok2 {
 			return
 		}
 		sameUser := cmp.Equal(first.user, second.user, sameGrant)
 		if got := first.key.User == second.key.User; got != sameUser {
-			t.Errorf("same Key.User: %v, of\n%+v\n%+v", got, first.user, second.user)
+			t.Errorf("the same Key.User: %v, want %v, for\n%+v\n%+v", got, sameUser, first.user, second.user)
 		}
 		same := sameUser && cmp.Equal(first.grant, second.grant, sameGrant)
 		if got := first.key == second.key; got != same {
-			t.Errorf("same Key: %v, of %+v for\n%+v\n%+v", got, first.user, first.grant, second.grant)
+			t.Errorf("the same Key: %v, want %v, for %+v with\n%+v\n%+v", got, same, first.user, first.grant,
+				second.grant)
 		}
 	})
 }
 
-// FuzzRenewBody: a renewal is answered with a token of the user's that was not
-// rejected, to the page's own site, or with a status that says why not.
+// FuzzRenewBody sends any renewal. The answer must be a token of the user that was not
+// rejected, to a request from the page's own origin, or a status that says why not.
 func FuzzRenewBody(f *testing.F) {
 	statuses := []int{200, 400, 401, 403, 405, 413, 429}
 	later := jwt(map[string]any{"iat": int64(1) << 33})
@@ -462,8 +483,9 @@ func FuzzRenewBody(f *testing.F) {
 		f.Add(method, "application/json", site, origin, accept, body, true)
 	}
 	for _, body := range []string{
-		`{"rejected":"<token>"}`, `{"rejected":"<later>"}`, `{"rejected":"other"}`, `{"rejected":""}`, `{"rejected":null}`, `{"rejected":1}`, `{"Rejected":"<token>"}`,
-		`{"rejected":"x","rejected":"<token>"}`, `{"rejected":"x"} x`, `{}`, `[]`, `null`, ``, `{"rejected":"` + strings.Repeat("x", 16<<10) + `"}`,
+		`{"rejected":"<token>"}`, `{"rejected":"<later>"}`, `{"rejected":"other"}`, `{"rejected":""}`,
+		`{"rejected":null}`, `{"rejected":1}`, `{"Rejected":"<token>"}`, `{"rejected":"x","rejected":"<token>"}`,
+		`{"rejected":"x"} x`, `{}`, `[]`, `null`, ``, `{"rejected":"` + strings.Repeat("x", 16<<10) + `"}`,
 	} {
 		add("POST", "same-origin", "https://site.example", "application/json", body)
 	}
@@ -471,34 +493,42 @@ func FuzzRenewBody(f *testing.F) {
 		add(method, "same-origin", "", "", "")
 	}
 	for _, site := range []string{"", "none", "same-origin", "same-site", "cross-site", "Same-Origin", "x"} {
-		for _, origin := range []string{"", "https://site.example", "http://site.example", "https://evil.example", "null", "://", "https://site.example.evil.example"} {
+		for _, origin := range []string{
+			"", "https://site.example", "http://site.example", "https://evil.example", "null", "://",
+			"https://site.example.evil.example",
+		} {
 			add("GET", site, origin, "text/plain", "")
 			add("POST", site, origin, "text/plain", `{"rejected":"<token>"}`)
 		}
 	}
-	for _, accept := range []string{"*/*", "text/*;q=0.5, */*;q=0.1", "text/plain;q=NaN", "text/plain;q=1e309, application/json", ";,/"} {
+	for _, accept := range []string{
+		"*/*", "text/*;q=0.5, */*;q=0.1", "text/plain;q=NaN", "text/plain;q=1e309, application/json", ";,/",
+	} {
 		add("GET", "same-origin", "", accept, "")
 	}
 	f.Add("POST", "text/plain", "same-origin", "", "", `{"rejected":"<later>"}`, false)
 
-	// In angle brackets is the user's token, or one that seems to be later.
+	// In body, <token> stands for the user's token, and <later> for one that seems to
+	// be issued later.
 	f.Fuzz(func(t *testing.T, method, contentType, site, origin, accept, body string, known bool) {
 		synctest.Test(t, func(t *testing.T) {
-			var anns []string
+			var tokens []string // ann's
 			m := newMiddleware(t, searchtoken.Config{
 				Cache: searchtoken.NewMemoryCache(4),
-				Issuer: &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+				Issuer: &issuer{answer: func(
+					_ context.Context, n int, p searchtoken.TokenParams,
+				) (searchtoken.Token, error) {
 					token := tokenFor(n, p)
 					if p.UserIDs[0].Name == "ann" {
-						anns = append(anns, token.Value)
+						tokens = append(tokens, token.Value)
 					}
 					return token, nil
 				}},
 			})
 			get(m, request("bob"))
 			body := strings.NewReplacer("<token>", get(m, request("ann")).Body.String(), "<later>", later).Replace(body)
-			var claim struct{ Rejected string }
-			isClaim := json.Unmarshal([]byte(body), &claim) == nil
+			var report struct{ Rejected string }
+			isReport := json.Unmarshal([]byte(body), &report) == nil
 
 			for range 5 { // more than a user may force
 				r := httptest.NewRequest("POST", "https://site.example/coveo/token", strings.NewReader(body))
@@ -516,18 +546,21 @@ func FuzzRenewBody(f *testing.F) {
 				w := renew(m, r)
 				got, h := seen(w), w.Header()
 
-				if !slices.Contains(statuses, got.Status) || (got.Status == http.StatusMethodNotAllowed) != (method != "GET" && method != "POST") {
+				allowed := method == "GET" || method == "POST"
+				if !slices.Contains(statuses, got.Status) || (got.Status != http.StatusMethodNotAllowed) != allowed {
 					t.Errorf("%s: status %d", method, got.Status)
 				}
-				if !cmp.Equal(h["Cache-Control"], []string{"private, no-store"}) || !cmp.Equal(h["X-Content-Type-Options"], []string{"nosniff"}) {
-					t.Errorf("headers %v", h)
+				headers := [][]string{h["Cache-Control"], h["X-Content-Type-Options"]}
+				if diff := cmp.Diff([][]string{{"private, no-store"}, {"nosniff"}}, headers); diff != "" {
+					t.Errorf("Cache-Control and X-Content-Type-Options (-want +got):\n%s", diff)
 				}
 				for name := range h {
 					if strings.HasPrefix(name, "Access-Control-") {
 						t.Errorf("header %s", name)
 					}
 				}
-				if after, err := strconv.Atoi(got.RetryAfter); got.Status == http.StatusTooManyRequests && (err != nil || after < 1 || after > 300) {
+				after, err := strconv.Atoi(got.RetryAfter)
+				if got.Status == http.StatusTooManyRequests && (err != nil || after < 1 || after > 300) {
 					t.Errorf("Retry-After %q", got.RetryAfter)
 				}
 				if got.Status != http.StatusOK {
@@ -547,8 +580,8 @@ func FuzzRenewBody(f *testing.F) {
 				} else if h.Get("Content-Type") != "text/plain; charset=utf-8" {
 					t.Errorf("Content-Type %q", h["Content-Type"])
 				}
-				if !known || !slices.Contains(anns, token) {
-					t.Errorf("known: %v, token %q, want one of %q", known, token, anns)
+				if !known || !slices.Contains(tokens, token) {
+					t.Errorf("logged in: %v, token %q, want one of %q", known, token, tokens)
 				}
 				from, err := url.Parse(origin)
 				crossSite := site != "" && site != "same-origin" && site != "none" ||
@@ -556,7 +589,7 @@ func FuzzRenewBody(f *testing.F) {
 				if crossSite {
 					t.Errorf("%s from Origin %q, Sec-Fetch-Site %q gets a token", method, origin, site)
 				}
-				if method == "POST" && (!isClaim || token == claim.Rejected || len(body) > 16<<10) {
+				if method == "POST" && (!isReport || token == report.Rejected || len(body) > 16<<10) {
 					t.Errorf("POST of %q gets %q", body, token)
 				}
 			}
@@ -569,14 +602,13 @@ var (
 	quoted         = regexp.MustCompile(`"[^"]*"`)
 	inline         = regexp.MustCompile(`(?s)<script[^>]*>(.*?)</script>`)
 	nonceAttribute = regexp.MustCompile(` nonce="([^"]*)"`)
-	source         = regexp.MustCompile(` src="([^"]*)"`)
+	srcAttribute   = regexp.MustCompile(` src="([^"]*)"`)
 )
 
-// markup is what a browser makes of a page: its tags with the names of their
-// attributes, and the number of characters that could begin or end one.
+// markup is the part of a page that decides on its elements.
 type markup struct {
-	Tags           []string
-	Opened, Closed int
+	Tags           []string // with the names of their attributes
+	Opened, Closed int      // the number of < and of >
 }
 
 func markupOf(page string) markup {
@@ -587,7 +619,7 @@ func markupOf(page string) markup {
 	return m
 }
 
-// texts are the strings in the JSON objects of a script.
+// texts returns the strings in the JSON objects of a script.
 func texts(script string) (all []string) {
 	var collect func(v any)
 	collect = func(v any) {
@@ -621,8 +653,8 @@ func texts(script string) (all []string) {
 	}
 }
 
-// FuzzSnippets: whatever a page's values, its elements are those that harmless
-// values give, and its scripts get the values as they are.
+// FuzzSnippets renders pages with any values. The elements of a page must be those of
+// a page with harmless values, and its scripts must get the values unchanged.
 func FuzzSnippets(f *testing.F) {
 	frontEnds := []struct {
 		frontEnd searchtoken.FrontEnd
@@ -635,7 +667,8 @@ func FuzzSnippets(f *testing.F) {
 		{searchtoken.IPXBuilder, []string{"id"}},
 	}
 	harmless := map[string]string{
-		"assets": "https://cdn.example", "culture": "fr", "integrity": "sha256-eA==", "root": "main", "version": "1", "id": "id",
+		"assets": "https://cdn.example", "culture": "fr", "integrity": "sha256-eA==", "root": "main", "version": "1",
+		"id": "id",
 	}
 	pages := template.New("").Funcs(searchtoken.FuncMap())
 	for _, fe := range frontEnds {
@@ -643,7 +676,8 @@ func FuzzSnippets(f *testing.F) {
 		if fe.options[0] == "id" {
 			arguments = ".Page .Value"
 		}
-		text := "<!DOCTYPE html><html><head>{{" + string(fe.frontEnd) + " " + arguments + "}}</head><body></body></html>"
+		text := "<!DOCTYPE html><html><head>{{" + string(fe.frontEnd) + " " + arguments +
+			"}}</head><body></body></html>"
 		template.Must(pages.New(string(fe.frontEnd)).Parse(text))
 	}
 
@@ -658,8 +692,10 @@ func FuzzSnippets(f *testing.F) {
 			}
 		}
 		for _, text := range []string{
-			"</script><script>alert(1)</script>", "<!--<script>", "]]>-->", "\"'`;alert(1)//", `\u003c/script\`, "\u2028\u2029\x00\xff\ufffd", "javascript:alert(1)//",
-			"data:text/javascript,alert(1)//", "https://\"onload=alert(1) x=", "a b\n\tonload=alert(1)", "${alert(1)}", "{{.}}", "&quot;&lt;", "%22%3c/script%3e", "//evil.example/", "a?b#c&d=e%2f",
+			"</script><script>alert(1)</script>", "<!--<script>", "]]>-->", "\"'`;alert(1)//", `\u003c/script\`,
+			"\u2028\u2029\x00\xff\ufffd", "javascript:alert(1)//", "data:text/javascript,alert(1)//",
+			"https://\"onload=alert(1) x=", "a b\n\tonload=alert(1)",
+			"${alert(1)}", "{{.}}", "&quot;&lt;", "%22%3c/script%3e", "//evil.example/", "a?b#c&d=e%2f",
 		} {
 			root := max(slices.Index(fe.options, "root"), 0)
 			add(0, harmless[fe.options[0]], text, text)
@@ -668,12 +704,16 @@ func FuzzSnippets(f *testing.F) {
 		}
 	}
 
-	f.Fuzz(func(t *testing.T, frontEnd, option uint8, value, organization, token, nonce, renewURL, hub, platform, analytics string) {
+	f.Fuzz(func(
+		t *testing.T, frontEnd, option uint8,
+		value, organization, token, nonce, renewURL, hub, platform, analytics string,
+	) {
 		fe := frontEnds[int(frontEnd)%len(frontEnds)]
 		name := fe.options[int(option)%len(fe.options)]
 		render := func(value string, page searchtoken.Page) (string, error) {
 			var b strings.Builder
-			err := pages.ExecuteTemplate(&b, string(fe.frontEnd), map[string]any{"Page": &page, "Option": name, "Value": value})
+			err := pages.ExecuteTemplate(&b, string(fe.frontEnd),
+				map[string]any{"Page": &page, "Option": name, "Value": value})
 			return b.String(), err
 		}
 		out, err := render(value, searchtoken.Page{
@@ -684,7 +724,7 @@ func FuzzSnippets(f *testing.F) {
 			return
 		}
 
-		// What is there or not stays so: its snippet has other tags.
+		// An empty value stays empty, because the snippet then has other tags.
 		tame := func(s string) string {
 			if s == "" {
 				return ""
@@ -696,8 +736,8 @@ func FuzzSnippets(f *testing.F) {
 			tameValue = value
 		}
 		tamed, err := render(tameValue, searchtoken.Page{
-			OrganizationID: tame(organization), Token: searchtoken.Token{Value: tame(token)}, Nonce: tame(nonce), RenewURL: tame(renewURL),
-			SearchHub: tame(hub), PlatformURL: tame(platform), AnalyticsURL: tame(analytics),
+			OrganizationID: tame(organization), Token: searchtoken.Token{Value: tame(token)}, Nonce: tame(nonce),
+			RenewURL: tame(renewURL), SearchHub: tame(hub), PlatformURL: tame(platform), AnalyticsURL: tame(analytics),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -714,17 +754,18 @@ func FuzzSnippets(f *testing.F) {
 				t.Errorf("nonce %q, want %q", got, want)
 			}
 		}
-		for _, match := range source.FindAllStringSubmatch(out, -1) {
+		for _, match := range srcAttribute.FindAllStringSubmatch(out, -1) {
 			src := strings.ToLower(strings.TrimSpace(html.UnescapeString(match[1])))
 			if strings.HasPrefix(src, "javascript:") || strings.HasPrefix(src, "data:") {
-				t.Errorf("script of %q", src)
+				t.Errorf("the page loads a script from %q", src)
 			}
 			if name != "id" || platform != "" {
 				continue
 			}
 			u, err := url.Parse(html.UnescapeString(match[1]))
-			if err != nil || u.Host != "platform.cloud.coveo.com" || u.Query().Get("access_token") != token || !strings.HasPrefix(u.Path, "/rest/organizations/"+organization+"/") {
-				t.Errorf("loader %q, %v", match[1], err)
+			if err != nil || u.Host != "platform.cloud.coveo.com" || u.Query().Get("access_token") != token ||
+				!strings.HasPrefix(u.Path, "/rest/organizations/"+organization+"/") {
+				t.Errorf("the page loads the IPX from %q, %v", match[1], err)
 			}
 		}
 		if name == "id" {
@@ -735,7 +776,7 @@ func FuzzSnippets(f *testing.F) {
 			scripts.WriteString(match[1])
 		}
 		if strings.ContainsAny(scripts.String(), "\u2028\u2029") {
-			t.Errorf("a line of a script ends within a value: %q", scripts.String())
+			t.Errorf("a script has a line separator in a value: %q", scripts.String())
 		}
 		want := []string{organization, token, renewURL, hub}
 		if name == "root" {
@@ -743,12 +784,12 @@ func FuzzSnippets(f *testing.F) {
 		}
 		got := texts(scripts.String())
 		for _, text := range want {
-			text = string([]rune(text)) // JSON has no invalid UTF-8
-			at := slices.Index(got, text)
-			if text != "" && at < 0 {
+			text = string([]rune(text)) // JSON replaces invalid UTF-8
+			i := slices.Index(got, text)
+			if text != "" && i < 0 {
 				t.Errorf("the scripts do not get %q as often as they should: %q", text, out)
 			} else if text != "" {
-				got = slices.Delete(got, at, at+1)
+				got = slices.Delete(got, i, i+1)
 			}
 		}
 	})

@@ -179,7 +179,9 @@ func getSession(store sessions.Store, r *http.Request, name string) (*sessions.S
 }
 
 // withoutPanic calls get, and returns a runtime error that it panics with.
-func withoutPanic(get func(*http.Request, string) (*sessions.Session, error), r *http.Request, name string) (session *sessions.Session, err error) {
+func withoutPanic(
+	get func(*http.Request, string) (*sessions.Session, error), r *http.Request, name string,
+) (session *sessions.Session, err error) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:

@@ -1,8 +1,8 @@
 package searchtoken_test
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +23,7 @@ var (
 	otherKey   = []byte("fedcba9876543210fedcba9876543210")
 )
 
-// cookieFor is the cookie of a session "session" with these values.
+// cookieFor returns the cookie of a session "session" with these values.
 func cookieFor(t testing.TB, store sessions.Store, values map[any]any) *http.Cookie {
 	t.Helper()
 	session, err := store.New(httptest.NewRequest("GET", "/", nil), "session")
@@ -38,27 +38,38 @@ func cookieFor(t testing.TB, store sessions.Store, values map[any]any) *http.Coo
 	return w.Result().Cookies()[0]
 }
 
-// badStore is a store of a third party.
-type badStore struct {
-	session *sessions.Session
-	err     error
-	get     func(s sessions.Store, r *http.Request, name string) (*sessions.Session, error)
+// requestWith returns a GET of / with a cookie, which may be nil. The value of the
+// cookie is sent as it is, even if net/http would change it.
+func requestWith(cookie *http.Cookie) *http.Request {
+	r := httptest.NewRequest("GET", "/", nil)
+	if cookie != nil {
+		r.Header.Set("Cookie", cookie.Name+"="+cookie.Value)
+	}
+	return r
 }
 
-func (s *badStore) Get(r *http.Request, name string) (*sessions.Session, error) {
+// fakeStore is a sessions.Store whose New returns session and err.
+type fakeStore struct {
+	session *sessions.Session
+	err     error
+	get     func() (*sessions.Session, error) // replaces gorilla's registry, unless nil
+}
+
+// Get implements sessions.Store.
+func (s *fakeStore) Get(r *http.Request, name string) (*sessions.Session, error) {
 	if s.get != nil {
-		return s.get(s, r, name)
+		return s.get()
 	}
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-func (s *badStore) New(*http.Request, string) (*sessions.Session, error) {
-	return s.session, s.err
-}
+// New implements sessions.Store.
+func (s *fakeStore) New(*http.Request, string) (*sessions.Session, error) { return s.session, s.err }
 
-func (s *badStore) Save(*http.Request, http.ResponseWriter, *sessions.Session) error { return nil }
+// Save implements sessions.Store.
+func (s *fakeStore) Save(*http.Request, http.ResponseWriter, *sessions.Session) error { return nil }
 
-// cookieError is what securecookie's errors look like.
+// cookieError has the methods of securecookie's errors.
 type cookieError struct{ usage, decode, internal bool }
 
 func (e cookieError) Error() string    { return "cookie error" }
@@ -67,20 +78,20 @@ func (e cookieError) IsDecode() bool   { return e.decode }
 func (e cookieError) IsInternal() bool { return e.internal }
 func (e cookieError) Cause() error     { return nil }
 
-func TestSessionEmail(t *testing.T) {
+func TestSessionEmailFindsTheUserOfAGoodCookieOnly(t *testing.T) {
 	const email = "jsmith@example.com"
 	store := sessions.NewCookieStore(sessionKey)
 	expiring := sessions.NewCookieStore(sessionKey)
-	expiring.MaxAge(-1) // of the store's codecs: every cookie is too old
+	expiring.MaxAge(-1) // every cookie is too old
 	good := cookieFor(t, store, map[any]any{"email": email})
-	with := func(value string) *http.Cookie { return &http.Cookie{Name: "session", Value: value} }
+	cookie := func(value string) *http.Cookie { return &http.Cookie{Name: "session", Value: value} }
 	tampered := good.Value[:20] + "A" + good.Value[21:]
 	if tampered == good.Value {
 		tampered = good.Value[:20] + "B" + good.Value[21:]
 	}
 
 	files := sessions.NewFilesystemStore(t.TempDir(), sessionKey)
-	kept := cookieFor(t, files, map[any]any{"email": email})
+	stored := cookieFor(t, files, map[any]any{"email": email})
 	goneDir := filepath.Join(t.TempDir(), "gone")
 	if err := os.Mkdir(goneDir, 0o700); err != nil {
 		t.Fatal(err)
@@ -91,7 +102,12 @@ func TestSessionEmail(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	down := errors.New("connection refused")
+	withoutNilCheck := &fakeStore{get: func() (*sessions.Session, error) {
+		var none *fakeStore
+		return none.session, nil
+	}}
+	withoutRegistry := &fakeStore{get: func() (*sessions.Session, error) { return nil, nil }}
+	newSession := &sessions.Session{IsNew: true}
 	for _, tt := range []struct {
 		name   string
 		store  sessions.Store
@@ -100,66 +116,86 @@ func TestSessionEmail(t *testing.T) {
 	}{
 		{"logged in", store, good, nil},
 		{"no cookie", store, nil, searchtoken.ErrNoIdentity},
-		{"empty cookie", store, with(""), searchtoken.ErrNoIdentity},
-		{"no base64", store, with("%%%"), searchtoken.ErrNoIdentity},
-		{"garbage", store, with("garbage"), searchtoken.ErrNoIdentity},
-		{"tampered with", store, with(tampered), searchtoken.ErrNoIdentity},
-		{"cut off", store, with(good.Value[:len(good.Value)/2]), searchtoken.ErrNoIdentity},
-		{"over-long", store, with(strings.Repeat("a", 4097)), searchtoken.ErrNoIdentity},
+		{"empty cookie", store, cookie(""), searchtoken.ErrNoIdentity},
+		{"not base64", store, cookie("%%%"), searchtoken.ErrNoIdentity},
+		{"garbage", store, cookie("garbage"), searchtoken.ErrNoIdentity},
+		{"tampered with", store, cookie(tampered), searchtoken.ErrNoIdentity},
+		{"truncated", store, cookie(good.Value[:len(good.Value)/2]), searchtoken.ErrNoIdentity},
+		{"too long", store, cookie(strings.Repeat("a", 4097)), searchtoken.ErrNoIdentity},
 		{"signed with an old key", sessions.NewCookieStore(otherKey), good, searchtoken.ErrNoIdentity},
-		{"signed with an old key that is still known", sessions.NewCookieStore(otherKey, nil, sessionKey, nil), good, nil},
+		{
+			name:  "signed with an old key that the store has",
+			store: sessions.NewCookieStore(otherKey, nil, sessionKey, nil), cookie: good,
+		},
 		{"expired", expiring, good, searchtoken.ErrNoIdentity},
-		{"of another name", store, &http.Cookie{Name: "other", Value: good.Value}, searchtoken.ErrNoIdentity},
-		{"without the value", store, cookieFor(t, store, map[any]any{"name": "x"}), searchtoken.ErrNoIdentity},
-		{"with an empty value", store, cookieFor(t, store, map[any]any{"email": ""}), searchtoken.ErrNoIdentity},
-		{"with a number", store, cookieFor(t, store, map[any]any{"email": 17}), searchtoken.ErrNoIdentity},
-		{"with bytes", store, cookieFor(t, store, map[any]any{"email": []byte(email)}), searchtoken.ErrNoIdentity},
+		{"another name", store, &http.Cookie{Name: "other", Value: good.Value}, searchtoken.ErrNoIdentity},
+		{"no value", store, cookieFor(t, store, map[any]any{"name": "x"}), searchtoken.ErrNoIdentity},
+		{"empty value", store, cookieFor(t, store, map[any]any{"email": ""}), searchtoken.ErrNoIdentity},
+		{"number", store, cookieFor(t, store, map[any]any{"email": 17}), searchtoken.ErrNoIdentity},
+		{"bytes", store, cookieFor(t, store, map[any]any{"email": []byte(email)}), searchtoken.ErrNoIdentity},
 		{"store without keys", sessions.NewCookieStore(), good, searchtoken.ErrSession},
 		{"no store", nil, good, searchtoken.ErrSession},
-		{"file", files, kept, nil},
-		{"file vanished", goneFiles, gone, searchtoken.ErrSession},
-		{"database down, new session", &badStore{session: &sessions.Session{IsNew: true}, err: down}, good, searchtoken.ErrSession},
-		{"database down, nil session", &badStore{err: down}, good, searchtoken.ErrSession},
-		{"nil session for a bad cookie", &badStore{err: cookieError{decode: true}}, good, searchtoken.ErrNoIdentity},
-		{"nil session for an over-long cookie", &badStore{err: cookieError{}}, good, searchtoken.ErrNoIdentity},
-		{"cookie error of the configuration", &badStore{session: &sessions.Session{}, err: cookieError{usage: true}}, good, searchtoken.ErrSession},
-		{"cookie error of the machine", &badStore{session: &sessions.Session{}, err: cookieError{internal: true}}, good, searchtoken.ErrSession},
-		{"nil session, nil error", &badStore{}, good, searchtoken.ErrSession},
-		{"store that panics", &badStore{get: func(s sessions.Store, _ *http.Request, _ string) (*sessions.Session, error) {
-			var none *badStore
-			return none.session, nil
-		}}, good, searchtoken.ErrSession},
-		{"store that wants a cookie", &badStore{session: &sessions.Session{}, err: http.ErrNoCookie}, good, searchtoken.ErrNoIdentity},
-		{"nil session without a registry", &badStore{get: func(sessions.Store, *http.Request, string) (*sessions.Session, error) { return nil, nil }}, good, searchtoken.ErrSession},
+		{"file", files, stored, nil},
+		{"file that is gone", goneFiles, gone, searchtoken.ErrSession},
+		{"database down, new session", &fakeStore{session: newSession, err: errDown}, good, searchtoken.ErrSession},
+		{"database down, nil session", &fakeStore{err: errDown}, good, searchtoken.ErrSession},
+		{"bad cookie, nil session", &fakeStore{err: cookieError{decode: true}}, good, searchtoken.ErrNoIdentity},
+		{"cookie too long, nil session", &fakeStore{err: cookieError{}}, good, searchtoken.ErrNoIdentity},
+		{"usage error", &fakeStore{session: newSession, err: cookieError{usage: true}}, good, searchtoken.ErrSession},
+		{
+			name: "internal error", store: &fakeStore{session: newSession, err: cookieError{internal: true}},
+			cookie: good,
+			want:   searchtoken.ErrSession,
+		},
+		{
+			name: "store that requires a cookie", store: &fakeStore{session: newSession, err: http.ErrNoCookie},
+			cookie: good,
+			want:   searchtoken.ErrNoIdentity,
+		},
+		{"nil session and nil error", &fakeStore{}, good, searchtoken.ErrSession},
+		{"nil session without a registry", withoutRegistry, good, searchtoken.ErrSession},
+		{"store that panics", withoutNilCheck, good, searchtoken.ErrSession},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
-			if tt.cookie != nil {
-				r.Header.Set("Cookie", tt.cookie.Name+"="+tt.cookie.Value)
-			}
-			id, err := searchtoken.SessionEmail(tt.store, "session", "email")(r)
+			id, err := searchtoken.SessionEmail(tt.store, "session", "email")(requestWith(tt.cookie))
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error = %v, want %v", err, tt.want)
 			}
-			if tt.want != nil {
-				return
+			want := searchtoken.Identity{}
+			if tt.want == nil {
+				want.UserIDs = []searchtoken.UserID{{Name: email, Provider: "Email Security Provider", Type: "User"}}
 			}
-			want := searchtoken.Identity{UserIDs: []searchtoken.UserID{{Name: email, Provider: "Email Security Provider", Type: "User"}}}
 			if diff := cmp.Diff(want, id); diff != "" {
 				t.Errorf("identity (-want +got):\n%s", diff)
 			}
 		})
 	}
-	t.Run("the store's error is kept", func(t *testing.T) {
-		_, err := searchtoken.SessionEmail(&badStore{session: &sessions.Session{}, err: down}, "session", "email")(httptest.NewRequest("GET", "/", nil))
-		if !errors.Is(err, down) {
-			t.Errorf("error = %v, which does not wrap %v", err, down)
-		}
-	})
 }
 
-func TestBadSessionIsNeverAServerError(t *testing.T) {
+func TestErrSessionWrapsTheErrorOfTheStore(t *testing.T) {
+	for _, session := range []*sessions.Session{nil, {IsNew: true}} {
+		store := &fakeStore{session: session, err: errDown}
+		_, err := searchtoken.SessionEmail(store, "session", "email")(requestWith(nil))
+		if !errors.Is(err, errDown) || !errors.Is(err, searchtoken.ErrSession) {
+			t.Errorf("error = %v, want an ErrSession that wraps %v", err, errDown)
+		}
+	}
+}
+
+func TestPanicThatIsNotARuntimeErrorPassesThrough(t *testing.T) {
+	defer func() {
+		if got := recover(); got != http.ErrAbortHandler {
+			t.Errorf("panic with %v, want http.ErrAbortHandler", got)
+		}
+	}()
+	store := &fakeStore{get: func() (*sessions.Session, error) { panic(http.ErrAbortHandler) }}
+	_, err := searchtoken.SessionEmail(store, "session", "email")(requestWith(nil))
+	t.Errorf("no panic, but %v", err)
+}
+
+func TestBadCookieIsNeverAServerError(t *testing.T) {
 	store := sessions.NewCookieStore(sessionKey)
+	down := &fakeStore{session: &sessions.Session{}, err: errDown}
 	for _, tt := range []struct {
 		name   string
 		cookie string
@@ -167,21 +203,20 @@ func TestBadSessionIsNeverAServerError(t *testing.T) {
 		want   int
 	}{
 		{"garbage", "garbage", store, 401},
-		{"over-long", strings.Repeat("a", 5000), store, 401},
-		{"database down", "x", &badStore{session: &sessions.Session{}, err: errors.New("down")}, 500},
+		{"too long", strings.Repeat("a", 5000), store, 401},
+		{"database down", "x", down, 500},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMiddleware(t, searchtoken.Config{Identify: searchtoken.SessionEmail(tt.store, "session", "email")})
-			r := httptest.NewRequest("GET", "/", nil)
-			r.Header.Set("Cookie", "session="+tt.cookie)
-			if diff := cmp.Diff(answer{Status: tt.want, Body: http.StatusText(tt.want) + "\n"}, seen(get(m, r))); diff != "" {
+			got := seen(get(m, requestWith(&http.Cookie{Name: "session", Value: tt.cookie})))
+			if diff := cmp.Diff(answer{Status: tt.want, Body: http.StatusText(tt.want) + "\n"}, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestWrongTypeIsLogged(t *testing.T) {
+func TestSessionValueOfAnotherTypeIsLoggedWithoutItsValue(t *testing.T) {
 	store := sessions.NewCookieStore(sessionKey)
 	identify := searchtoken.SessionEmail(store, "session", "email")
 	cookie := cookieFor(t, store, map[any]any{"email": []string{"jsmith@example.com"}})
@@ -190,108 +225,178 @@ func TestWrongTypeIsLogged(t *testing.T) {
 		identify searchtoken.IdentityFunc
 	}{
 		{"alone", identify},
-		{"before anonymous", searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity)},
+		{"before AnonymousIdentity", searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var log bytes.Buffer
-			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			log := &logLines{}
 			defer slog.SetDefault(slog.Default())
-			slog.SetDefault(logger)
-			m := newMiddleware(t, searchtoken.Config{Identify: tt.identify, Logger: logger})
-			r := httptest.NewRequest("GET", "/", nil)
-			r.AddCookie(cookie)
-			get(m, r)
-			for _, want := range []string{"level=DEBUG", `\"email\"`, "[]string"} {
-				if !strings.Contains(log.String(), want) {
-					t.Errorf("log %q lacks %s", log.String(), want)
-				}
-			}
-			if strings.Contains(log.String(), "jsmith") {
-				t.Errorf("log %q shows the value", log.String())
+			slog.SetDefault(log.logger()) // FirstIdentity has no other
+			get(newMiddleware(t, searchtoken.Config{Identify: tt.identify, Logger: log.logger()}), requestWith(cookie))
+			want := []string{`level=DEBUG msg="searchtoken: nobody is logged in" ` +
+				`reason="searchtoken: nobody is logged in: session value \"email\" is a []string, not a string"`}
+			if diff := cmp.Diff(want, log.take()); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// decodeCounter counts how often a session is made from a cookie.
-type decodeCounter struct {
+func TestVisitorWithoutASessionIsNotLogged(t *testing.T) {
+	log := &logLines{}
+	identify := searchtoken.SessionEmail(sessions.NewCookieStore(sessionKey), "session", "email")
+	get(newMiddleware(t, searchtoken.Config{Identify: identify, Logger: log.logger()}), requestWith(nil))
+	if diff := cmp.Diff([]string(nil), log.take()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+// countingStore counts how often it makes a session from a cookie.
+type countingStore struct {
 	*sessions.CookieStore
 	decoded int
 }
 
-func (s *decodeCounter) Get(r *http.Request, name string) (*sessions.Session, error) {
+// Get implements sessions.Store.
+func (s *countingStore) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-func (s *decodeCounter) New(r *http.Request, name string) (*sessions.Session, error) {
+// New implements sessions.Store.
+func (s *countingStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	s.decoded++
 	return s.CookieStore.New(r, name)
 }
 
-func TestSessionIsSharedWithTheApplication(t *testing.T) {
-	store := &decodeCounter{CookieStore: sessions.NewCookieStore(sessionKey)}
+func TestSessionIsDecodedOncePerRequest(t *testing.T) {
+	store := &countingStore{CookieStore: sessions.NewCookieStore(sessionKey)}
 	cookie := cookieFor(t, store.CookieStore, map[any]any{"email": "jsmith@example.com"})
 	m := newMiddleware(t, searchtoken.Config{Identify: searchtoken.SessionEmail(store, "session", "email")})
-	inner := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var emails []any
+	look := func(r *http.Request) {
 		session, err := store.Get(r, "session")
-		if err != nil || session.Values["email"] != "jsmith@example.com" {
-			t.Errorf("the wrapped handler's session is %v, %v", session.Values, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}))
-	r := httptest.NewRequest("GET", "/", nil)
-	r.AddCookie(cookie)
-	inner.ServeHTTP(httptest.NewRecorder(), r)
-	if _, err := store.Get(r, "session"); err != nil { // as middleware outside ours would
-		t.Error(err)
+		emails = append(emails, session.Values["email"])
+	}
+	r := requestWith(cookie)
+	handler := m.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { look(r) }))
+	handler.ServeHTTP(httptest.NewRecorder(), r)
+	look(r) // as middleware around the Handler does
+	if diff := cmp.Diff([]any{"jsmith@example.com", "jsmith@example.com"}, emails); diff != "" {
+		t.Errorf("emails (-want +got):\n%s", diff)
 	}
 	if store.decoded != 1 {
 		t.Errorf("the session was decoded %d times, want once", store.decoded)
 	}
 }
 
-func TestSessionOfThisVeryRequest(t *testing.T) {
-	// Outer middleware logs a user in and goes on: the session is new, and has
-	// its values.
-	store := sessions.NewCookieStore(sessionKey)
-	r := httptest.NewRequest("GET", "/", nil)
+// TestLoginOfThisRequestCounts has an outer handler that logs a user in and goes on:
+// the session is new, and has its values.
+func TestLoginOfThisRequestCounts(t *testing.T) {
+	store, r := sessions.NewCookieStore(sessionKey), requestWith(nil)
 	session, err := store.Get(r, "session")
 	if err != nil {
 		t.Fatal(err)
 	}
 	session.Values["email"] = "jsmith@example.com"
 	id, err := searchtoken.SessionEmail(store, "session", "email")(r)
-	if err != nil || id.UserIDs[0].Name != "jsmith@example.com" {
-		t.Errorf("identity = %v, %v", id, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(searchtoken.Email("jsmith@example.com"), id); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
 	}
 }
 
-func TestSessionIdentityResolves(t *testing.T) {
+func TestSessionIdentityReturnsWhatResolveReturns(t *testing.T) {
 	store := sessions.NewCookieStore(sessionKey)
 	cookie := cookieFor(t, store, map[any]any{"id": 17})
-	failure := errors.New("no such user")
-	ends := time.Unix(1800000000, 0)
+	john := searchtoken.Email("jsmith@example.com")
+	john.DisplayName, john.Groups, john.Expires = "John", []string{"staff"}, time.Unix(1800000000, 0)
+	for _, tt := range []struct {
+		name string
+		id   searchtoken.Identity
+		err  error
+	}{
+		{"identity", john, nil},
+		{"nobody", searchtoken.Identity{}, searchtoken.ErrNoIdentity},
+		{"failure", searchtoken.Identity{}, errDown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			resolve := func(s *sessions.Session) (searchtoken.Identity, error) {
+				if s.Values["id"] != 17 {
+					t.Errorf("resolve gets %v", s.Values)
+				}
+				return tt.id, tt.err
+			}
+			id, err := searchtoken.SessionIdentity(store, "session", resolve)(requestWith(cookie))
+			if !errors.Is(err, tt.err) {
+				t.Errorf("error = %v, want %v", err, tt.err)
+			}
+			if diff := cmp.Diff(tt.id, id); diff != "" {
+				t.Errorf("identity (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestResolveIsNotCalledWithoutASession(t *testing.T) {
+	resolve := func(*sessions.Session) (searchtoken.Identity, error) {
+		t.Error("resolve is called")
+		return searchtoken.Email("ann"), nil
+	}
+	store := sessions.NewCookieStore(sessionKey)
+	for _, cookie := range []*http.Cookie{nil, {Name: "session", Value: "garbage"}} {
+		id, err := searchtoken.SessionIdentity(store, "session", resolve)(requestWith(cookie))
+		if !errors.Is(err, searchtoken.ErrNoIdentity) || len(id.UserIDs) != 0 {
+			t.Errorf("identity = %v, %v, want an ErrNoIdentity alone", id, err)
+		}
+	}
+}
+
+func TestReasonWhyNobodyIsLoggedInIsRedacted(t *testing.T) {
+	log := &logLines{}
+	get(newMiddleware(t, searchtoken.Config{
+		Logger: log.logger(),
+		Identify: func(*http.Request) (searchtoken.Identity, error) {
+			return searchtoken.Identity{}, fmt.Errorf("%w: jsmith@example.com with %s has left", searchtoken.ErrNoIdentity, secret)
+		},
+	}), requestWith(nil))
+	want := []string{`level=DEBUG msg="searchtoken: nobody is logged in" ` +
+		`reason="searchtoken: nobody is logged in: [redacted] with [redacted] has left"`}
+	if diff := cmp.Diff(want, log.take()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func TestFirstIdentityReturnsTheFirstUserOrFailure(t *testing.T) {
+	returns := func(id searchtoken.Identity, err error) searchtoken.IdentityFunc {
+		return func(*http.Request) (searchtoken.Identity, error) { return id, err }
+	}
+	expired := fmt.Errorf("%w: the token has expired", searchtoken.ErrNoIdentity)
+	nobody := returns(searchtoken.Identity{}, searchtoken.ErrNoIdentity)
+	nobodyWithReason := returns(searchtoken.Identity{}, expired)
+	fails := returns(searchtoken.Identity{}, errDown)
+	ann := returns(searchtoken.Email("ann"), nil)
+	type funcs = []searchtoken.IdentityFunc
 	for _, tt := range []struct {
 		name    string
-		resolve func(*sessions.Session) (searchtoken.Identity, error)
+		funcs   funcs
 		want    searchtoken.Identity
 		wantErr error
 	}{
-		{"identity", func(s *sessions.Session) (searchtoken.Identity, error) {
-			id := searchtoken.Email("jsmith@example.com")
-			id.DisplayName, id.Groups, id.Expires = "John", []string{"staff"}, ends
-			return id, nil
-		}, searchtoken.Identity{UserIDs: searchtoken.Email("jsmith@example.com").UserIDs, DisplayName: "John", Groups: []string{"staff"}, Expires: ends}, nil},
-		{"nobody", func(*sessions.Session) (searchtoken.Identity, error) {
-			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
-		}, searchtoken.Identity{}, searchtoken.ErrNoIdentity},
-		{"failure", func(*sessions.Session) (searchtoken.Identity, error) { return searchtoken.Identity{}, failure },
-			searchtoken.Identity{}, failure},
+		{"first", funcs{ann, fails}, searchtoken.Email("ann"), nil},
+		{"second", funcs{nobody, ann}, searchtoken.Email("ann"), nil},
+		{"failure before anonymous", funcs{fails, searchtoken.AnonymousIdentity}, searchtoken.Identity{}, errDown},
+		{"anonymous", funcs{nobody, searchtoken.AnonymousIdentity}, searchtoken.Anonymous(), nil},
+		{"nobody", funcs{nobody, nobody}, searchtoken.Identity{}, searchtoken.ErrNoIdentity},
+		{"nobody, with a reason", funcs{nobodyWithReason, nobody}, searchtoken.Identity{}, expired},
+		{"no function", nil, searchtoken.Identity{}, searchtoken.ErrNoIdentity},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
-			r.AddCookie(cookie)
-			id, err := searchtoken.SessionIdentity(store, "session", tt.resolve)(r)
-			if !errors.Is(err, tt.wantErr) {
+			id, err := searchtoken.FirstIdentity(tt.funcs...)(requestWith(nil))
+			if err != tt.wantErr {
 				t.Errorf("error = %v, want %v", err, tt.wantErr)
 			}
 			if diff := cmp.Diff(tt.want, id); diff != "" {
@@ -301,38 +406,11 @@ func TestSessionIdentityResolves(t *testing.T) {
 	}
 }
 
-func TestFirstIdentity(t *testing.T) {
-	failure := errors.New("down")
-	nobody := func(*http.Request) (searchtoken.Identity, error) {
-		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
-	}
-	fails := func(*http.Request) (searchtoken.Identity, error) { return searchtoken.Identity{}, failure }
-	ann := func(*http.Request) (searchtoken.Identity, error) { return searchtoken.Email("ann"), nil }
-	for _, tt := range []struct {
-		name    string
-		funcs   []searchtoken.IdentityFunc
-		want    string
-		wantErr error
-	}{
-		{"first", []searchtoken.IdentityFunc{ann, fails}, "ann", nil},
-		{"second", []searchtoken.IdentityFunc{nobody, ann}, "ann", nil},
-		{"a failure is no anonymous visitor", []searchtoken.IdentityFunc{fails, searchtoken.AnonymousIdentity}, "", failure},
-		{"anonymous", []searchtoken.IdentityFunc{nobody, searchtoken.AnonymousIdentity}, "anonymous", nil},
-		{"nobody", []searchtoken.IdentityFunc{nobody, nobody}, "", searchtoken.ErrNoIdentity},
-		{"none", nil, "", searchtoken.ErrNoIdentity},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			id, err := searchtoken.FirstIdentity(tt.funcs...)(httptest.NewRequest("GET", "/", nil))
-			if !errors.Is(err, tt.wantErr) {
-				t.Errorf("error = %v, want %v", err, tt.wantErr)
-			}
-			got := ""
-			if len(id.UserIDs) > 0 {
-				got = id.UserIDs[0].Name
-			}
-			if got != tt.want {
-				t.Errorf("identity = %q, want %q", got, tt.want)
-			}
-		})
+func TestAnonymousIsTheNameThatAnalyticsRecognize(t *testing.T) {
+	want := searchtoken.Identity{UserIDs: []searchtoken.UserID{
+		{Name: "anonymous", Provider: "Email Security Provider", Type: "User"},
+	}}
+	if diff := cmp.Diff(want, searchtoken.Anonymous()); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,187 +16,168 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// renewal is a POST of rejected by user; an empty rejected is a GET.
-func renewal(user, rejected string) *http.Request {
-	r := request(user)
-	if rejected != "" {
-		r = httptest.NewRequest("POST", "/", strings.NewReader(fmt.Sprintf(`{"rejected":%q}`, rejected)))
-		r.Header.Set("User", user)
-	}
-	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	r.Header.Set("Accept", "text/plain")
-	return r
-}
-
-// renew serves r by m's RenewHandler.
-func renew(m *searchtoken.Middleware, r *http.Request) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	m.RenewHandler().ServeHTTP(w, r)
-	return w
-}
-
-func TestRenewHandlerAnswers(t *testing.T) {
+func TestRenewHandlerAnswersInThePreferredFormat(t *testing.T) {
+	const text, json = "text/plain; charset=utf-8", "application/json"
 	for _, tt := range []struct {
 		name, accept string
-		wantText     bool
+		want         string
 	}{
-		{name: "nothing", accept: ""},
-		{name: "JSON", accept: "application/json"},
-		{name: "text", accept: "text/plain", wantText: true},
-		{name: "text before JSON", accept: "application/json;q=0.8, text/plain", wantText: true},
-		{name: "JSON before text", accept: "text/plain;q=0.8, application/json"},
-		{name: "both alike", accept: "application/json, text/plain, */*"},
-		{name: "text by name", accept: "text/plain, */*", wantText: true},
-		{name: "text of any kind", accept: "text/*, */*;q=0.1", wantText: true},
-		{name: "anything", accept: "*/*"},
-		{name: "no text", accept: "text/plain;q=0, */*"},
-		{name: "garbage", accept: ";;,text/;q=x"},
-		{name: "quality above 1", accept: "text/plain;q=1.5, application/json"},
+		{"nothing", "", json},
+		{"JSON", "application/json", json},
+		{"text", "text/plain", text},
+		{"text in upper case", "TEXT/PLAIN", text},
+		{"text above JSON", "application/json;q=0.8, text/plain", text},
+		{"JSON above text", "text/plain;q=0.8, application/json", json},
+		{"both alike", "application/json, text/plain, */*", json},
+		{"text and anything", "text/plain, */*", text},
+		{"text of any kind", "text/*, */*;q=0.1", text},
+		{"text of any kind, but plain less", "text/*, text/plain;q=0.1, application/json;q=0.5", json},
+		{"anything", "*/*", json},
+		{"anything except text", "text/plain;q=0, */*", json},
+		{"malformed", ";;,text/;q=x", json},
+		{"quality above 1", "text/plain;q=1.5, application/json", json},
+		{"negative quality", "text/plain;q=-1, application/json;q=0", json},
+		{"text of a quality that is not a number", "text/plain;q=NaN, application/json;q=0.1", json},
+		{"JSON of a quality that is not a number", "text/plain;q=0.1, application/json;q=NaN", text},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMiddleware(t, searchtoken.Config{})
-				token := get(m, request("ann")).Body.String()
-				r := renewal("ann", "")
-				r.Header.Set("Accept", tt.accept)
-				w := renew(m, r)
-				type response struct {
-					Status int
-					Body   string
-					Header http.Header
-				}
-				want := response{200, `{"token":"` + token + `"}` + "\n", http.Header{
-					"Cache-Control": {"private, no-store"}, "Vary": {"Cookie", "Accept"}, "X-Content-Type-Options": {"nosniff"},
-					"Content-Type": {"application/json"},
-				}}
-				if tt.wantText {
-					want.Body = token
-					want.Header.Set("Content-Type", "text/plain; charset=utf-8")
-				}
-				if diff := cmp.Diff(want, response{w.Code, w.Body.String(), w.Header()}); diff != "" {
-					t.Errorf("response (-want +got):\n%s", diff)
-				}
-			})
+			m := newMiddleware(t, searchtoken.Config{})
+			token := get(m, request("ann")).Body.String()
+			r := renewal("ann", "")
+			r.Header.Set("Accept", tt.accept)
+			w := renew(m, r)
+			type response struct {
+				Status int
+				Body   string
+				Header http.Header
+			}
+			want := response{200, `{"token":"` + token + `"}` + "\n", http.Header{
+				"Cache-Control": {"private, no-store"}, "Vary": {"Cookie", "Accept"},
+				"X-Content-Type-Options": {"nosniff"},
+				"Content-Type":           {tt.want},
+			}}
+			if tt.want == text {
+				want.Body = token
+			}
+			if diff := cmp.Diff(want, response{w.Code, w.Body.String(), w.Header()}); diff != "" {
+				t.Errorf("response (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
 
-func TestRenewHandlerRefuses(t *testing.T) {
-	post := func(body string, header ...string) *http.Request {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
-		r.Header.Set("User", "ann")
-		for i := 0; i < len(header); i += 2 {
-			r.Header.Set(header[i], header[i+1])
-		}
-		return r
-	}
-	getWith := func(header ...string) *http.Request {
-		r := post("", header...)
-		r.Method = "GET"
-		return r
-	}
-	method := func(method string) *http.Request {
-		r := post(`{"rejected":"x"}`)
-		r.Method = method
-		return r
-	}
-	nobody := post(`{"rejected":"x"}`)
-	nobody.Header.Del("User")
+func TestRenewHandlerRefusesOtherOriginsMethodsAndBodies(t *testing.T) {
+	const rejected = `{"rejected":"x"}`
+	bodyOf := func(n int) string { return `{"rejected":"` + strings.Repeat("a", n-len(`{"rejected":""}`)) + `"}` }
 	for _, tt := range []struct {
-		name string
-		r    *http.Request
-		want int
+		name   string
+		method string
+		body   string
+		header string // "Name: value"
+		nobody bool
+		want   int
 	}{
-		{"GET without browser", getWith(), 200},
-		{"GET of the same origin", getWith("Sec-Fetch-Site", "same-origin"), 200},
-		{"GET of the user", getWith("Sec-Fetch-Site", "none"), 200},
-		{"GET of the same site", getWith("Sec-Fetch-Site", "same-site"), 403},
-		{"GET of another site", getWith("Sec-Fetch-Site", "cross-site"), 403},
-		{"GET of another origin", getWith("Origin", "https://evil.example.com"), 403},
-		{"GET of its own origin", getWith("Origin", "http://example.com"), 200},
-		{"POST of the same origin", post(`{"rejected":"x"}`, "Sec-Fetch-Site", "same-origin"), 200},
-		{"POST of another site", post(`{"rejected":"x"}`, "Sec-Fetch-Site", "cross-site"), 403},
-		{"POST of another origin", post(`{"rejected":"x"}`, "Origin", "https://evil.example.com"), 403},
-		{"POST of no token", post(`{"rejected":""}`), 200},
-		{"PUT", method("PUT"), 405},
-		{"HEAD", method("HEAD"), 405},
-		{"OPTIONS", method("OPTIONS"), 405},
-		{"empty body", post(""), 400},
-		{"half a body", post(`{"rejected":"x"`), 400},
-		{"two bodies", post(`{"rejected":"x"}{}`), 400},
-		{"null", post(`null`), 400},
-		{"array", post(`["x"]`), 400},
-		{"no such property", post(`{"token":"x"}`), 400},
-		{"of another type", post(`{"rejected":17}`), 400},
-		{"form", post(`rejected=x`), 400},
-		{"16 KiB", post(`{"rejected":"` + strings.Repeat("a", 16<<10-15) + `"}`), 200},
-		{"over 16 KiB", post(`{"rejected":"` + strings.Repeat("a", 16<<10-14) + `"}`), 413},
-		{"nobody", nobody, 401},
+		{name: "GET without browser", method: "GET", want: 200},
+		{name: "GET of the same origin", method: "GET", header: "Sec-Fetch-Site: same-origin", want: 200},
+		{name: "GET typed by the user", method: "GET", header: "Sec-Fetch-Site: none", want: 200},
+		{name: "GET of the same site", method: "GET", header: "Sec-Fetch-Site: same-site", want: 403},
+		{name: "GET of another site", method: "GET", header: "Sec-Fetch-Site: cross-site", want: 403},
+		{name: "GET of another origin", method: "GET", header: "Origin: https://evil.example.com", want: 403},
+		{name: "GET of the page's origin", method: "GET", header: "Origin: http://example.com", want: 200},
+		{
+			name: "POST of the same origin", method: "POST", body: rejected, header: "Sec-Fetch-Site: same-origin",
+			want: 200,
+		},
+		{name: "POST of another site", method: "POST", body: rejected, header: "Sec-Fetch-Site: cross-site", want: 403},
+		{
+			name: "POST of another origin", method: "POST", body: rejected, header: "Origin: https://evil.example.com",
+			want: 403,
+		},
+		{name: "POST of an empty token", method: "POST", body: `{"rejected":""}`, want: 200},
+		{name: "PUT", method: "PUT", body: rejected, want: 405},
+		{name: "HEAD", method: "HEAD", want: 405},
+		{name: "OPTIONS", method: "OPTIONS", want: 405},
+		{name: "PUT of another origin", method: "PUT", header: "Origin: https://evil.example.com", want: 405},
+		{name: "empty body", method: "POST", body: ``, want: 400},
+		{name: "half a body", method: "POST", body: `{"rejected":"x"`, want: 400},
+		{name: "two bodies", method: "POST", body: `{"rejected":"x"}{}`, want: 400},
+		{name: "null", method: "POST", body: `null`, want: 400},
+		{name: "null token", method: "POST", body: `{"rejected":null}`, want: 400},
+		{name: "array", method: "POST", body: `["x"]`, want: 400},
+		{name: "another property", method: "POST", body: `{"token":"x"}`, want: 400},
+		{name: "another type", method: "POST", body: `{"rejected":17}`, want: 400},
+		{name: "form", method: "POST", body: `rejected=x`, want: 400},
+		{name: "16 KiB", method: "POST", body: bodyOf(16 << 10), want: 200},
+		{name: "over 16 KiB", method: "POST", body: bodyOf(16<<10 + 1), want: 413},
+		{name: "nobody is logged in", method: "POST", body: rejected, nobody: true, want: 401},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newMiddleware(t, searchtoken.Config{Route: searchtoken.Route{
-				Optional: true,
-				ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-					http.Redirect(w, r, "/login", http.StatusSeeOther)
-				},
+			issuer := &issuer{}
+			m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Route: searchtoken.Route{
+				Optional:     true,
+				ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.Error("ErrorHandler is called") },
 			}})
-			w := renew(m, tt.r)
+			r := httptest.NewRequest(tt.method, "/", strings.NewReader(tt.body))
+			if !tt.nobody {
+				r.Header.Set("User", "ann")
+			}
+			if name, value, ok := strings.Cut(tt.header, ": "); ok {
+				r.Header.Set(name, value)
+			}
+			w := renew(m, r)
 			if w.Code != tt.want {
 				t.Errorf("status %d, want %d", w.Code, tt.want)
 			}
-			if tt.want != 200 && w.Body.String() != http.StatusText(tt.want)+"\n" {
-				t.Errorf("body %q, want the status alone", w.Body)
+			if tt.want != 200 && (w.Body.String() != http.StatusText(tt.want)+"\n" || issuer.count() != 0) {
+				t.Errorf("body %q after %d calls, want the text of the status and no call", w.Body, issuer.count())
 			}
-			if got := w.Header().Get("Allow"); (got == "GET, POST") != (tt.want == 405) {
-				t.Errorf("Allow: %q", got)
+			want := map[string]string{
+				"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff",
+				"Access-Control-Allow-Origin": "", "Allow": "",
 			}
-			for name, want := range map[string]string{"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff", "Access-Control-Allow-Origin": ""} {
-				if got := w.Header().Get(name); got != want {
-					t.Errorf("%s: %q, want %q", name, got, want)
-				}
+			if tt.want == 405 {
+				want["Allow"] = "GET, POST"
+			}
+			got := map[string]string{}
+			for name := range want {
+				got[name] = w.Header().Get(name)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
 func TestRenewalReplacesTheRejectedToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		issuer := &issuer{answer: slowly(time.Second)}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
-		first := get(m, request("ann")).Body.String()
-		time.Sleep(time.Minute)
+	bubble(t, func(h *harness) {
+		h.issuer.slow(time.Second)
+		h.get("ann")
+		h.elapse(time.Minute)
 
-		// Tabs and parallel calls share a fetch.
-		got := make([]string, 5)
-		var wg sync.WaitGroup
-		for i := range got {
-			wg.Go(func() { got[i] = renew(m, renewal("ann", first)).Body.String() })
+		// Several tabs share a fetch.
+		got := make([]answer, 5)
+		h.together(len(got), func(i int) { got[i] = h.renew("ann", "ann 1") })
+		got = append(got, h.get("ann"))
+		// An hour later, another tab still has the first token.
+		h.elapse(time.Hour)
+		got = append(got, h.renew("ann", "ann 1"), h.renew("ann", ""))
+		for i, a := range got {
+			if diff := cmp.Diff(answer{200, "ann 2", ""}, a); diff != "" {
+				t.Errorf("answer %d (-want +got):\n%s", i, diff)
+			}
 		}
-		wg.Wait()
-		second := get(m, request("ann")).Body.String()
-		if diff := cmp.Diff([]string{second, second, second, second, second}, got); diff != "" {
-			t.Errorf("tokens of parallel renewals (-want +got):\n%s", diff)
-		}
-		if second == first || issuer.count() != 2 {
-			t.Errorf("the rejected token was kept (%d calls)", issuer.count())
-		}
-
-		// Another tab that still has the first one gets the second.
-		time.Sleep(time.Hour)
-		if got := renew(m, renewal("ann", first)).Body.String(); got != second || issuer.count() != 2 {
-			t.Errorf("a late tab does not get the cached token (%d calls)", issuer.count())
-		}
-		// A request that names none gets it, too.
-		if got := renew(m, renewal("ann", "")).Body.String(); got != second {
-			t.Errorf("a GET does not get the cached token")
+		if n := h.issuer.count(); n != 2 {
+			t.Errorf("%d calls, want 2", n)
 		}
 	})
 }
 
-func TestRenewalByTimeOfIssue(t *testing.T) {
-	claim := func(iat int64, id string) string {
+func TestRenewalComparesTheTimesOfIssue(t *testing.T) {
+	claims := func(iat int64, id string) string {
 		return jwt(map[string]any{"iat": iat, "exp": iat + 86400, "id": id})
 	}
+	cached := claims(1000, "c")
 	for _, tt := range []struct {
 		name     string
 		cached   string
@@ -205,226 +185,239 @@ func TestRenewalByTimeOfIssue(t *testing.T) {
 		rejected string
 		forced   bool
 	}{
-		{"earlier", claim(1000, "c"), time.Hour, claim(999, "r"), false},
-		{"later", claim(1000, "c"), 0, claim(1001, "r"), true},
-		{"of the same second, cached just then", claim(1000, "c"), 9 * time.Second, claim(1000, "r"), false},
-		{"of the same second, cached long since", claim(1000, "c"), 10 * time.Second, claim(1000, "r"), true},
-		{"the cached one", claim(1000, "c"), 0, claim(1000, "c"), true},
-		{"no JWT", claim(1000, "c"), time.Hour, "garbage", false},
-		{"neither is a JWT, cached just then", "opaque", 0, "garbage", false},
-		{"neither is a JWT, cached long since", "opaque", time.Hour, "garbage", true},
+		{"earlier", cached, time.Hour, claims(999, "r"), false},
+		{"later", cached, 0, claims(1001, "r"), true},
+		{"of the same second as a recent token", cached, 10*time.Second - 1, claims(1000, "r"), false},
+		{"of the same second as an old token", cached, 10 * time.Second, claims(1000, "r"), true},
+		{"the cached token", cached, 0, cached, true},
+		{"not a JWT", cached, time.Hour, "garbage", false},
+		{"neither is a JWT, the cached one is recent", "opaque", 0, "garbage", false},
+		{"neither is a JWT, the cached one is old", "opaque", time.Hour, "garbage", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			bubble(t, func(h *harness) {
+				h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
 					if n == 1 {
 						return searchtoken.Token{Value: tt.cached}, nil
 					}
 					return tokenFor(n, p), nil
-				}}
-				m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
-				get(m, request("ann"))
-				time.Sleep(tt.age)
-				got := renew(m, renewal("ann", tt.rejected)).Body.String()
-				if got == tt.rejected {
-					t.Error("the rejected token is handed out again")
 				}
-				if forced := issuer.count() == 2; forced != tt.forced || forced == (got == tt.cached) {
-					t.Errorf("forced: %v, want %v; got the cached one: %v", forced, tt.forced, got == tt.cached)
+				h.get("ann")
+				h.elapse(tt.age)
+				want, calls := answer{200, tt.cached, ""}, 1
+				if tt.forced {
+					want, calls = answer{200, "ann 2", ""}, 2
+				}
+				if diff := cmp.Diff(want, h.renew("ann", tt.rejected)); diff != "" {
+					t.Errorf("renewal (-want +got):\n%s", diff)
+				}
+				if n := h.issuer.count(); n != calls {
+					t.Errorf("%d calls, want %d", n, calls)
 				}
 			})
 		})
 	}
 }
 
-func TestRenewalIsLimited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		issuer := &issuer{}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer,
-			Identify: searchtoken.FirstIdentity(byHeader, searchtoken.AnonymousIdentity)})
-		hammer := func(user string, n int) (statuses []int) {
+func TestForcedRenewalsOfAUserAreLimited(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{
+			Identify: searchtoken.FirstIdentity(byHeader, searchtoken.AnonymousIdentity),
+		})
+		force := func(user string, n int) (statuses []int) {
 			for range n {
-				current := get(m, request(user)).Body.String()
-				w := renew(m, renewal(user, current))
-				statuses = append(statuses, w.Code)
-				if w.Code == 429 {
-					if diff := cmp.Diff(answer{429, "Too Many Requests\n", "20"}, seen(w)); diff != "" {
-						t.Errorf("refusal (-want +got):\n%s", diff)
-					}
-					if after := get(m, request(user)).Body.String(); after != current {
-						t.Error("a refused renewal changed the cached token")
-					}
+				current := h.get(user)
+				a := h.renew(user, current.Body)
+				statuses = append(statuses, a.Status)
+				if a.Status == http.StatusOK {
+					continue
+				}
+				if diff := cmp.Diff(answer{429, "Too Many Requests\n", "20"}, a); diff != "" {
+					t.Errorf("refusal (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(current, h.get(user)); diff != "" {
+					t.Errorf("page after a refusal (-want +got):\n%s", diff)
 				}
 			}
 			return statuses
 		}
 		want := []int{200, 200, 200, 429, 429}
-		for _, user := range []string{"ann", "bob", ""} { // each has a limit of their own
-			if diff := cmp.Diff(want, hammer(user, 5)); diff != "" {
+		for _, user := range []string{"ann", "bob", ""} {
+			if diff := cmp.Diff(want, force(user, 5)); diff != "" {
 				t.Errorf("statuses of %q (-want +got):\n%s", user, diff)
 			}
 		}
-		time.Sleep(20 * time.Second)
-		if diff := cmp.Diff([]int{200, 429}, hammer("ann", 2)); diff != "" {
+		h.elapse(20 * time.Second)
+		if diff := cmp.Diff([]int{200, 429}, force("ann", 2)); diff != "" {
 			t.Errorf("statuses 20 s later (-want +got):\n%s", diff)
+		}
+		h.elapse(time.Hour)
+		if diff := cmp.Diff(want, force("ann", 5)); diff != "" {
+			t.Errorf("statuses an hour later (-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestRenewalThatFails(t *testing.T) {
+func TestRenewalThatFailsKeepsTheCachedToken(t *testing.T) {
+	upstream := errors.New("text of the upstream")
 	for _, tt := range []struct {
 		name   string
 		answer func(first searchtoken.Token) (searchtoken.Token, error)
 		want   int
 	}{
 		{"Coveo fails", func(searchtoken.Token) (searchtoken.Token, error) {
-			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 500, Message: "upstream text"}
+			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 500, Message: upstream.Error()}
 		}, 503},
 		{"Coveo refuses", func(searchtoken.Token) (searchtoken.Token, error) {
-			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 403, Message: "upstream text"}
+			return searchtoken.Token{}, &searchtoken.APIError{StatusCode: 403, Message: upstream.Error()}
 		}, 502},
-		{"unreachable", func(searchtoken.Token) (searchtoken.Token, error) {
-			return searchtoken.Token{}, errors.New("upstream text")
+		{"Coveo cannot be reached", func(searchtoken.Token) (searchtoken.Token, error) {
+			return searchtoken.Token{}, upstream
 		}, 503},
-		{"the rejected token again", func(first searchtoken.Token) (searchtoken.Token, error) { return first, nil }, 503},
+		{"the rejected token again", func(first searchtoken.Token) (searchtoken.Token, error) {
+			return first, nil
+		}, 503},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(h *harness) {
 				var first searchtoken.Token
-				issuer := &issuer{answer: func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+				h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
 					if n == 1 {
 						first = tokenFor(n, p)
 						return first, nil
 					}
 					return tt.answer(first)
-				}}
-				m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
-				get(m, request("ann"))
-				w := renew(m, renewal("ann", first.Value))
-				if w.Code != tt.want || w.Body.String() != http.StatusText(tt.want)+"\n" || w.Header().Get("Retry-After") == "" {
-					t.Errorf("renewal: %v, want %d with Retry-After", seen(w), tt.want)
 				}
-				if got := get(m, request("ann")); got.Body.String() != first.Value {
-					t.Errorf("the cached token is gone: %v", seen(got))
+				page := h.get("ann")
+				got := h.renew("ann", "ann 1")
+				if got.RetryAfter == "" {
+					t.Error("no Retry-After")
+				}
+				got.RetryAfter = ""
+				if diff := cmp.Diff(answer{tt.want, http.StatusText(tt.want) + "\n", ""}, got); diff != "" {
+					t.Errorf("renewal (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(page, h.get("ann")); diff != "" {
+					t.Errorf("page after the renewal (-want +got):\n%s", diff)
 				}
 			})
 		})
 	}
 }
 
-// TestRenewalClaims has a visitor claim that some token was rejected.
-func TestRenewalClaims(t *testing.T) {
-	down := errors.New("down")
+// TestInventedRejectionsForceFewFetches has a visitor who reports tokens as rejected
+// that nobody issued.
+func TestInventedRejectionsForceFewFetches(t *testing.T) {
 	future := jwt(map[string]any{"iat": time.Now().Add(100 * 365 * 24 * time.Hour).Unix()})
 	for _, tt := range []struct {
 		name     string
-		cache    searchtoken.Cache
-		rejected string
-		claims   int
-		want     int // calls, with the page's before
+		failing  []string // methods of the Cache
+		renewals int
+		want     int // calls, including the page's
 	}{
-		{"a token of the future costs one fetch", searchtoken.NewMemoryCache(0), future, 1, 2},
-		{"so do no more than the limit", searchtoken.NewMemoryCache(0), future, 10, 4},
-		{"the limit holds without a cache", &cache{
-			get: func(context.Context, searchtoken.Key) (searchtoken.Token, uint64, error) {
-				return searchtoken.Token{}, 0, down
-			},
-			set: func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
-				return false, down
-			},
-		}, future, 100, 4},
+		{name: "one", renewals: 1, want: 2},
+		{name: "many", renewals: 10, want: 4},
+		{name: "many while the Cache fails", failing: []string{"Get", "Set"}, renewals: 100, want: 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				issuer := &issuer{}
-				m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Cache: tt.cache})
-				get(m, request("ann"))
-				for i := range tt.claims {
-					if w := renew(m, renewal("ann", tt.rejected)); i < 3 && (w.Code != 200 || w.Body.String() == tt.rejected) {
-						t.Errorf("claim %d: %v", i, seen(w))
+			bubble(t, func(h *harness) {
+				h.cache.fail(errDown, tt.failing...)
+				h.configure(searchtoken.Config{Cache: h.cache})
+				h.get("ann")
+				for i := range tt.renewals {
+					want := answer{200, fmt.Sprint("ann ", i+2), ""}
+					if i >= 3 {
+						want = answer{429, "Too Many Requests\n", "20"}
+					}
+					if diff := cmp.Diff(want, h.renew("ann", future)); diff != "" {
+						t.Errorf("renewal %d (-want +got):\n%s", i, diff)
 					}
 				}
-				if got := issuer.count(); got != tt.want {
-					t.Errorf("%d calls, want %d", got, tt.want)
+				if n := h.issuer.count(); n != tt.want {
+					t.Errorf("%d calls, want %d", n, tt.want)
 				}
 			})
 		})
 	}
 }
 
-// TestRenewalOfAColdCache is none of the forced ones.
-func TestRenewalOfAColdCache(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMiddleware(t, searchtoken.Config{})
+func TestRenewalWithoutACachedTokenIsNotLimited(t *testing.T) {
+	bubble(t, func(h *harness) {
 		for range 10 {
-			old := get(m, request("ann")).Body.String()
-			if err := m.Forget(t.Context(), searchtoken.Email("ann")); err != nil {
-				t.Fatal(err)
-			}
-			if w := renew(m, renewal("ann", old)); w.Code != 200 || w.Body.String() == old {
-				t.Errorf("renewal: %v", seen(w))
+			page := h.get("ann")
+			h.forget("ann")
+			if got := h.renew("ann", page.Body); got.Status != 200 || got.Body == page.Body {
+				t.Errorf("renewal: %v, want another token than %v", got, page)
 			}
 		}
 	})
 }
 
-// TestClaimDoesNotFailOthers has an issuer with only one token to give, and a
-// visitor who claims that it was rejected.
-func TestClaimDoesNotFailOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		issuer := &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
-			time.Sleep(time.Second)
-			return searchtoken.Token{Value: "only"}, nil
-		}}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if w := renew(m, renewal("ann", "only")); w.Code != 503 {
-				t.Errorf("renewal: %v", seen(w))
+// TestInventedRejectionDoesNotFailOthers has an Issuer that always returns the same
+// token, and a visitor who reports that token as rejected.
+func TestInventedRejectionDoesNotFailOthers(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.issuer.answer = func(ctx context.Context, _ int, _ searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{Value: "only"}, pause(ctx, time.Second)
+		}
+		h.background(func() {
+			if got := h.renew("ann", "only"); got.Status != 503 {
+				t.Errorf("renewal: %v", got)
 			}
 		})
-		synctest.Wait()
-		for range 2 { // the first joins the renewal's fetch
-			if w := get(m, request("ann")); w.Code != 200 || w.Body.String() != "only" {
-				t.Errorf("page: %v", seen(w))
+		for range 2 { // the first page shares the renewal's fetch
+			if diff := cmp.Diff(answer{200, "only", ""}, h.get("ann")); diff != "" {
+				t.Errorf("page (-want +got):\n%s", diff)
 			}
 		}
-		wg.Wait()
-		if got := issuer.count(); got != 1 {
-			t.Errorf("%d calls, want 1", got)
+		h.wait()
+		if n := h.issuer.count(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
 		}
 	})
 }
 
-// TestRenewalHasThePagesGrant compares what is asked for.
-func TestRenewalHasThePagesGrant(t *testing.T) {
+func TestRenewalRequestsTheGrantOfThePage(t *testing.T) {
 	issuer := &issuer{}
 	m := newMiddleware(t, searchtoken.Config{Issuer: issuer, Route: searchtoken.Route{
-		Params:  searchtoken.TokenParams{SearchHub: "hub"},
-		Prepare: func(r *http.Request, p *searchtoken.TokenParams) error { p.Filter = "@tenant==" + r.Host; return nil },
+		Params: searchtoken.TokenParams{SearchHub: "hub"},
+		Prepare: func(r *http.Request, p *searchtoken.TokenParams) error {
+			p.Filter = "@tenant==" + r.Host
+			return nil
+		},
 	}})
-	page := get(m, request("ann")).Body.String()
-	renew(m, renewal("ann", page))
-	calls := issuer.params()
-	if len(calls) != 2 {
-		t.Fatalf("%d calls, want 2", len(calls))
+	renew(m, renewal("ann", get(m, request("ann")).Body.String()))
+	grant := searchtoken.TokenParams{
+		UserIDs: searchtoken.Email("ann").UserIDs, SearchHub: "hub", Filter: "@tenant==example.com",
 	}
-	if diff := cmp.Diff(calls[0], calls[1]); diff != "" {
-		t.Errorf("grants of page and renewal (-page +renewal):\n%s", diff)
+	if diff := cmp.Diff([]searchtoken.TokenParams{grant, grant}, issuer.params()); diff != "" {
+		t.Errorf("calls for the page and the renewal (-want +got):\n%s", diff)
 	}
 }
 
-func TestRenewalOfAnotherUser(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		issuer := &issuer{}
-		m := newMiddleware(t, searchtoken.Config{Issuer: issuer})
-		ann := get(m, request("ann")).Body.String()
-		bob := get(m, request("bob")).Body.String()
-		if got := renew(m, renewal("bob", ann)).Body.String(); got != bob {
-			t.Errorf("bob, who names ann's token, does not get his own")
+func TestRenewalWithTheTokenOfAnotherUserRenewsNothing(t *testing.T) {
+	bubble(t, func(h *harness) {
+		pages := []answer{h.get("ann"), h.get("bob")}
+		got := []answer{h.renew("bob", "ann 1"), h.get("ann"), h.get("bob")}
+		if diff := cmp.Diff([]answer{pages[1], pages[0], pages[1]}, got); diff != "" {
+			t.Errorf("bob's renewal and the pages after it (-want +got):\n%s", diff)
 		}
-		if got := get(m, request("ann")).Body.String(); got != ann {
-			t.Errorf("ann's token is gone")
+	})
+}
+
+func TestRenewalHonorsTheSessionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(time.Minute)
+		m := newMiddleware(t, searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
+			id := searchtoken.Email("ann")
+			id.Expires = end
+			return id, nil
+		}})
+		statuses := []int{renew(m, renewal("", "")).Code}
+		time.Sleep(time.Minute)
+		statuses = append(statuses, renew(m, renewal("", "")).Code)
+		if diff := cmp.Diff([]int{200, 401}, statuses); diff != "" {
+			t.Errorf("statuses before and after the session's end (-want +got):\n%s", diff)
 		}
 	})
 }

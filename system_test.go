@@ -19,16 +19,20 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// newSite is a site over real sockets: it logs in whoever asks, and answers a
-// search with the titles of the documents, one in a line.
+// The tests in this file run the whole package over real sockets, against the
+// stand-in for Coveo, as a site does. They share no fake with the other tests.
+
+// newSite starts a site and returns its URL. It logs in every visitor who asks for
+// it, and answers a search with the titles of the documents, one per line.
 func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Config) string {
 	t.Helper()
 	store := sessions.NewCookieStore(sessionKey)
-	store.Options = &sessions.Options{Path: "/", HttpOnly: true} // a cookie for plain http, too
+	store.Options = &sessions.Options{Path: "/", HttpOnly: true} // not Secure: the site has no TLS
 	cfg.OrganizationID = searchtokentest.DefaultOrganizationID
 	cfg.APIKey = searchtokentest.DefaultAPIKey
 	cfg.PlatformURL = platform.URL
-	cfg.Identify = searchtoken.FirstIdentity(searchtoken.SessionEmail(store, "session", "email"), searchtoken.AnonymousIdentity)
+	cfg.Identify = searchtoken.FirstIdentity(
+		searchtoken.SessionEmail(store, "session", "email"), searchtoken.AnonymousIdentity)
 	m := newMiddleware(t, cfg)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
@@ -41,7 +45,8 @@ func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Con
 	mux.Handle("/renew", m.RenewHandler())
 	mux.Handle("GET /search", m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())
-		query, err := http.NewRequestWithContext(r.Context(), "GET", page.PlatformURL+"/rest/search/v2?"+r.URL.RawQuery, nil)
+		query, err := http.NewRequestWithContext(r.Context(), "GET", page.PlatformURL+"/rest/search/v2?"+r.URL.RawQuery,
+			nil)
 		if err != nil {
 			t.Error(err)
 			return
@@ -66,7 +71,7 @@ func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Con
 	return server.URL
 }
 
-// browser is a client with a session of its own, logged in as user.
+// browser returns a client that is logged in as user, unless user is empty.
 func browser(t *testing.T, site, user string) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -84,8 +89,8 @@ func browser(t *testing.T, site, user string) *http.Client {
 	return client
 }
 
-// fetch returns the body of a page.
-func fetch(t *testing.T, client *http.Client, url string) string {
+// load returns the body of a page.
+func load(t *testing.T, client *http.Client, url string) string {
 	t.Helper()
 	resp, err := client.Get(url)
 	if err != nil {
@@ -121,7 +126,7 @@ func TestEachUserSeesTheirOwnDocuments(t *testing.T) {
 			client := browser(t, site, user)
 			wg.Go(func() {
 				for range 20 {
-					got := strings.Fields(fetch(t, client, site+"/search"))
+					got := strings.Fields(load(t, client, site+"/search"))
 					slices.Sort(got)
 					if !slices.Equal(got, want) {
 						t.Errorf("%q sees %q, want %q", user, got, want)
@@ -132,7 +137,7 @@ func TestEachUserSeesTheirOwnDocuments(t *testing.T) {
 	}
 	wg.Wait()
 	if got := platform.Count(searchtokentest.KindToken); got != len(want) {
-		t.Errorf("%d calls for tokens of %d users", got, len(want))
+		t.Errorf("%d token calls for %d users", got, len(want))
 	}
 }
 
@@ -140,36 +145,37 @@ func TestTokenEnforcesHubAndFilter(t *testing.T) {
 	documents := []searchtokentest.Document{
 		{Title: "Here", URI: "https://example.com/1", Source: "kb", Allowed: []string{"anonymous"}},
 		{Title: "Elsewhere", URI: "https://example.com/2", Source: "web", Allowed: []string{"anonymous"}},
-		{Title: "Desk", URI: "https://example.com/3", Source: "kb", SearchHubs: []string{"desk"}, Allowed: []string{"anonymous"}},
+		{Title: "Desk", URI: "https://example.com/3", Source: "kb", SearchHubs: []string{"desk"},
+			Allowed: []string{"anonymous"}},
 	}
 	platform := searchtokentest.NewServer(searchtokentest.Config{Documents: documents})
 	defer platform.Close()
 	for _, tt := range []struct {
 		name   string
 		params searchtoken.TokenParams
-		want   string
+		query  string
+		want   []string
 	}{
-		{"filter", searchtoken.TokenParams{Filter: "@source==kb"}, "Here\n"},
-		{"hub", searchtoken.TokenParams{SearchHub: "desk", Filter: "@source==kb"}, "Desk\nHere\n"},
-		{"hub, against the query's", searchtoken.TokenParams{SearchHub: "other", Filter: "@source==kb"}, "Here\n"},
+		{"nothing", searchtoken.TokenParams{}, "", []string{"Elsewhere", "Here"}},
+		{"filter", searchtoken.TokenParams{Filter: "@source==kb"}, "", []string{"Here"}},
+		{"hub of the query", searchtoken.TokenParams{}, "searchHub=desk", []string{"Desk", "Elsewhere", "Here"}},
+		{"hub", searchtoken.TokenParams{SearchHub: "desk"}, "", []string{"Desk", "Elsewhere", "Here"}},
+		{"another hub", searchtoken.TokenParams{SearchHub: "other"}, "searchHub=desk", []string{"Elsewhere", "Here"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			site := newSite(t, platform, searchtoken.Config{Route: searchtoken.Route{Params: tt.params}})
-			got := strings.SplitAfter(fetch(t, http.DefaultClient, site+"/search?searchHub=desk"), "\n")
-			if tt.params.SearchHub == "" {
-				got = strings.SplitAfter(fetch(t, http.DefaultClient, site+"/search"), "\n")
-			}
+			got := strings.Fields(load(t, http.DefaultClient, site+"/search?"+tt.query))
 			slices.Sort(got)
-			if diff := cmp.Diff(tt.want, strings.Join(got, "")); diff != "" {
+			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("titles (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestPlatformFaults has the platform fail in every way while a token is asked
-// for: the visitor sees a status, and the next one a page.
-func TestPlatformFaults(t *testing.T) {
+// TestFaultOfOneTokenCallFailsOneUser has the platform fail in every way during one
+// token call. That visitor gets a status, and another one a page.
+func TestFaultOfOneTokenCallFailsOneUser(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault searchtokentest.Fault
@@ -177,7 +183,7 @@ func TestPlatformFaults(t *testing.T) {
 	}{
 		{"status", searchtokentest.Fault{Status: 500}, 503},
 		{"refusal", searchtokentest.Fault{Status: 403}, 502},
-		{"too many", searchtokentest.Fault{Status: 429, RetryAfter: "7"}, 503},
+		{"too many requests", searchtokentest.Fault{Status: 429, RetryAfter: "7"}, 503},
 		{"no answer", searchtokentest.Fault{Drop: true}, 503},
 		{"redirect", searchtokentest.Fault{Location: "https://elsewhere.example.com/"}, 502},
 		{"endless", searchtokentest.Fault{Endless: true}, 502},
@@ -191,7 +197,6 @@ func TestPlatformFaults(t *testing.T) {
 			site := newSite(t, platform, searchtoken.Config{})
 			tt.fault.Kind, tt.fault.Times = searchtokentest.KindToken, 1
 			platform.Inject(tt.fault)
-			// A user whose failure is remembered does not hold back another.
 			resp, err := browser(t, site, "ann@example.com").Get(site + "/search")
 			if err != nil {
 				t.Fatal(err)
@@ -200,23 +205,23 @@ func TestPlatformFaults(t *testing.T) {
 			if resp.StatusCode != tt.want {
 				t.Errorf("status %d, want %d", resp.StatusCode, tt.want)
 			}
-			if got := resp.Header.Get("Retry-After"); tt.fault.RetryAfter != "" && got != tt.fault.RetryAfter {
+			if tt.fault.RetryAfter == "" {
+				load(t, browser(t, site, "bob@example.com"), site+"/search")
+			} else if got := resp.Header.Get("Retry-After"); got != tt.fault.RetryAfter { // which holds back everybody
 				t.Errorf("Retry-After: %q, want %q", got, tt.fault.RetryAfter)
-			} else if tt.fault.RetryAfter == "" {
-				fetch(t, browser(t, site, "bob@example.com"), site+"/search")
 			}
 		})
 	}
 }
 
-// TestRenewalAgainstThePlatform is what a page does whose token was rejected.
-func TestRenewalAgainstThePlatform(t *testing.T) {
+// TestPageRenewsATokenThatThePlatformRejects makes the requests of such a page.
+func TestPageRenewsATokenThatThePlatformRejects(t *testing.T) {
 	platform := searchtokentest.NewServer(searchtokentest.Config{})
 	defer platform.Close()
 	site := newSite(t, platform, searchtoken.Config{})
 	client := browser(t, site, "alice@example.com")
 	var first struct{ Token string }
-	if err := json.Unmarshal([]byte(fetch(t, client, site+"/renew")), &first); err != nil {
+	if err := json.Unmarshal([]byte(load(t, client, site+"/renew")), &first); err != nil {
 		t.Fatal(err)
 	}
 	platform.Reject(first.Token)

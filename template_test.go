@@ -28,7 +28,10 @@ var calls = map[searchtoken.FrontEnd]string{
 
 // The pages differ in one thing each, and are rendered in turns.
 func TestPagesThatDifferHaveDifferentSnippets(t *testing.T) {
-	base := searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/renew", SearchHub: "hub", Nonce: "abc+"}
+	base := searchtoken.Page{
+		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/renew",
+		SearchHub: "hub", Nonce: "abc+",
+	}
 	type variant struct {
 		name string
 		page searchtoken.Page
@@ -126,14 +129,19 @@ func TestSnippetsEscapeTheirValuesAsHTMLTemplateDoes(t *testing.T) {
 	}
 	values = append(values, "\u2028", "\u2029", "\ufeff", "\xff", "</script>", "<!--", "{{.}}", "${a}", "日本")
 	page := func(token, nonce, hub string) *searchtoken.Page {
-		return &searchtoken.Page{OrganizationID: "acme", RenewURL: "/renew", Token: searchtoken.Token{Value: token}, Nonce: nonce, SearchHub: hub}
+		return &searchtoken.Page{
+			OrganizationID: "acme", RenewURL: "/renew", Token: searchtoken.Token{Value: token},
+			Nonce: nonce, SearchHub: hub,
+		}
 	}
 	for f, call := range calls {
 		marked, err := render(t, call, page("TOKEN", "NONCE", "HUB"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		actions := strings.NewReplacer("TOKEN", "[[[.Token.Value]]]", "NONCE", "[[[.Nonce]]]", "HUB", "[[[.SearchHub]]]").Replace(marked)
+		actions := strings.NewReplacer(
+			"TOKEN", "[[[.Token.Value]]]", "NONCE", "[[[.Nonce]]]", "HUB", "[[[.SearchHub]]]",
+		).Replace(marked)
 		direct := template.Must(template.New("").Delims("[[[", "]]]").Parse(actions))
 		ours := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(call))
 		for _, v := range values {
@@ -153,7 +161,9 @@ func TestSnippetsEscapeTheirValuesAsHTMLTemplateDoes(t *testing.T) {
 
 // A snippet is compiled once, not for each request.
 func TestSnippetAllocatesLittle(t *testing.T) {
-	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, SearchHub: "hub", Nonce: "bm9uY2U="}
+	page := &searchtoken.Page{
+		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, SearchHub: "hub", Nonce: "bm9uY2U=",
+	}
 	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{coveoJSUI .}}"))
 	got := testing.AllocsPerRun(1000, func() {
 		if err := snippet.Execute(io.Discard, page); err != nil {
@@ -173,13 +183,17 @@ func TestTemplateFunctionsAreSafeForConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for i := range 100 {
 				organization := fmt.Sprint("organization", (7*i+g)%50)
-				p := &searchtoken.Page{OrganizationID: organization, Token: searchtoken.Token{Value: fmt.Sprintf("token-%d-%d", g, i)}}
+				p := &searchtoken.Page{
+					OrganizationID: organization, Token: searchtoken.Token{Value: fmt.Sprintf("token-%d-%d", g, i)},
+				}
 				var out strings.Builder
 				if err := snippet.Execute(&out, p); err != nil {
 					t.Error(err)
 				}
-				if !strings.Contains(out.String(), `"`+organization+`"`) || !strings.Contains(out.String(), `"`+p.Token.Value+`"`) {
-					t.Errorf("the snippet of %s with %s is that of another page: %s", organization, p.Token.Value, out.String())
+				if !strings.Contains(out.String(), `"`+organization+`"`) ||
+					!strings.Contains(out.String(), `"`+p.Token.Value+`"`) {
+					t.Errorf("the snippet of %s with %s is that of another page: %s", organization, p.Token.Value,
+						out.String())
 				}
 			}
 		})
@@ -189,15 +203,17 @@ func TestTemplateFunctionsAreSafeForConcurrentUse(t *testing.T) {
 
 // hostile are values that would do harm if they were not escaped.
 var hostile = []string{
-	`"`, `'`, "`", `</script>`, `</script><script>alert(1)</script>`, `<!--`, `-->`, `]]>`, `\`, `\u0022`, "\u2028", "\u2029", "\x00", "\n", `${alert(1)}`,
-	`{{.}}`, `{{"{{"}}`, `" onload="alert(1)`, `' onload='alert(1)`, `><img src=x onerror=alert(1)>`, `javascript:alert(1)`, `);alert(1);(`, `../..`, `a@evil.example.com`, "\xff",
+	`"`, `'`, "`", `</script>`, `</script><script>alert(1)</script>`, `<!--`, `-->`, `]]>`, `\`, `\u0022`, "\u2028",
+	"\u2029", "\x00", "\n", `${alert(1)}`,
+	`{{.}}`, `{{"{{"}}`, `" onload="alert(1)`, `' onload='alert(1)`, `><img src=x onerror=alert(1)>`,
+	`javascript:alert(1)`, `);alert(1);(`, `../..`, `a@evil.example.com`, "\xff",
 }
 
 func TestHostileValuesChangeNoMarkup(t *testing.T) {
 	page := func(value string) *searchtoken.Page {
 		return &searchtoken.Page{
-			Token: searchtoken.Token{Value: value}, OrganizationID: value, Environment: searchtoken.Environment(value), PlatformURL: value,
-			AnalyticsURL: value, RenewURL: value, SearchHub: value, Nonce: value,
+			Token: searchtoken.Token{Value: value}, OrganizationID: value, Environment: searchtoken.Environment(value),
+			PlatformURL: value, AnalyticsURL: value, RenewURL: value, SearchHub: value, Nonce: value,
 		}
 	}
 	// A value that breaks out of its place changes the number of these.
@@ -241,7 +257,10 @@ func TestHostileValuesChangeNoMarkup(t *testing.T) {
 
 func TestTheIPXLoaderGetsTheTokenUnchanged(t *testing.T) {
 	for _, value := range hostile {
-		p := &searchtoken.Page{OrganizationID: "acme", PlatformURL: "https://platform.example.com", Token: searchtoken.Token{Value: value}}
+		p := &searchtoken.Page{
+			OrganizationID: "acme", PlatformURL: "https://platform.example.com",
+			Token: searchtoken.Token{Value: value},
+		}
 		out, err := render(t, `{{coveoIPX . "id"}}`, p)
 		if err != nil {
 			t.Fatal(err)
@@ -251,7 +270,8 @@ func TestTheIPXLoaderGetsTheTokenUnchanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(url.Values{"access_token": {value}}, u.Query()); diff != "" || u.Path != "/rest/organizations/acme/pages/id/inappwidget/loader" {
+		if diff := cmp.Diff(url.Values{"access_token": {value}}, u.Query()); diff != "" ||
+			u.Path != "/rest/organizations/acme/pages/id/inappwidget/loader" {
 			t.Errorf("%s: query (-want +got):\n%s", u, diff)
 		}
 	}
@@ -264,10 +284,25 @@ func TestWithoutATokenASnippetIsACommentThatSaysWhy(t *testing.T) {
 		page *searchtoken.Page
 		want string
 	}{
-		{"no middleware", nil, "the request did not pass through Middleware.Handler, or the template did not get its *Page"},
-		{"nobody", &searchtoken.Page{Err: fmt.Errorf("%w: %w", searchtoken.ErrNoIdentity, secretErr)}, "nobody is logged in"},
-		{"unavailable", &searchtoken.Page{Err: fmt.Errorf("%w: %w", searchtoken.ErrUnavailable, secretErr)}, "no token is available right now (Service Unavailable)"},
-		{"refused", &searchtoken.Page{Err: &searchtoken.APIError{StatusCode: 403, Message: "secret"}}, "no token is available right now (Bad Gateway)"},
+		{
+			name: "no middleware",
+			want: "the request did not pass through Middleware.Handler, or the template did not get its *Page",
+		},
+		{
+			name: "nobody",
+			page: &searchtoken.Page{Err: fmt.Errorf("%w: %w", searchtoken.ErrNoIdentity, secretErr)},
+			want: "nobody is logged in",
+		},
+		{
+			name: "unavailable",
+			page: &searchtoken.Page{Err: fmt.Errorf("%w: %w", searchtoken.ErrUnavailable, secretErr)},
+			want: "no token is available right now (Service Unavailable)",
+		},
+		{
+			name: "refused",
+			page: &searchtoken.Page{Err: &searchtoken.APIError{StatusCode: 403, Message: "secret"}},
+			want: "no token is available right now (Bad Gateway)",
+		},
 		{"another error", &searchtoken.Page{Err: secretErr}, "no token is available right now (Internal Server Error)"},
 		{"empty token", &searchtoken.Page{}, "the page has no token"},
 	}

@@ -189,7 +189,8 @@ func (p TokenParams) validateGrant(prefix string) error {
 		{"Pipeline", []string{p.Pipeline}},
 		{"Filter", []string{p.Filter}},
 		{"CanSeeUserProfileOf", p.CanSeeUserProfileOf},
-		{"DictionaryFieldContext", slices.AppendSeq(slices.Collect(maps.Keys(p.DictionaryFieldContext)), maps.Values(p.DictionaryFieldContext))},
+		{"DictionaryFieldContext", slices.Collect(maps.Keys(p.DictionaryFieldContext))},
+		{"DictionaryFieldContext", slices.Collect(maps.Values(p.DictionaryFieldContext))},
 		{"AllowedDictionaryFieldKeys", slices.Collect(maps.Keys(p.AllowedDictionaryFieldKeys))},
 	} {
 		if slices.ContainsFunc(f.values, func(v string) bool { return !utf8.ValidString(v) }) {

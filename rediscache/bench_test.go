@@ -119,7 +119,8 @@ func BenchmarkFleet(b *testing.B) {
 				do(b, admin, "FLUSHALL")
 				fleet := newFleet(b, instances, patientConfig(redis.Addr, newSecret()), issuer)
 				fleet[0].page(b, "somebody else") // waits for the connection
-				bytesBefore, commandsBefore := info(b, admin, "used_memory_dataset:"), info(b, admin, "total_commands_processed:")
+				bytesBefore := info(b, admin, "used_memory_dataset:")
+				commandsBefore := info(b, admin, "total_commands_processed:")
 				visit(b, fleet)
 				bytes += info(b, admin, "used_memory_dataset:") - bytesBefore
 				commands += info(b, admin, "total_commands_processed:") - commandsBefore

@@ -39,10 +39,13 @@ func TestProcessesShareTokensAndEpochs(t *testing.T) {
 			t.Errorf("%s got %q in epoch %d, want %q in epoch %d", name, token.Value, tokenEpoch, want.Value, epoch)
 		}
 		if token.Expiry.Sub(token.Issued) != time.Hour || token.Expiry.Sub(want.Expiry).Abs() > time.Second {
-			t.Errorf("%s got the life from %v to %v, want from %v to %v", name, token.Issued, token.Expiry, want.Issued, want.Expiry)
+			t.Errorf("%s got the life from %v to %v, want from %v to %v", name, token.Issued, token.Expiry, want.Issued,
+				want.Expiry)
 		}
 	}
-	for name, other := range map[string]searchtoken.Key{"user": testKey("bob", "all"), "grant": testKey("ann", "some")} {
+	for name, other := range map[string]searchtoken.Key{
+		"user": testKey("bob", "all"), "grant": testKey("ann", "some"),
+	} {
 		if got := cached(t, b, other); got != "" {
 			t.Errorf("another %s got the token", name)
 		}
@@ -176,7 +179,9 @@ func TestForgetDuringGetDoesNotRenewAToken(t *testing.T) {
 			proxy.Delay(delay)
 
 			forgotten := make(chan error)
-			time.AfterFunc(time.Duration(step)*delay+delay/2, func() { forgotten <- writer.Forget(t.Context(), key.User) })
+			time.AfterFunc(time.Duration(step)*delay+delay/2, func() {
+				forgotten <- writer.Forget(t.Context(), key.User)
+			})
 			token, epoch, err := reader.Get(t.Context(), key)
 			if err := <-forgotten; err != nil {
 				t.Fatal(err)

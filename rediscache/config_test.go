@@ -47,7 +47,11 @@ func TestNewReportsEveryInvalidField(t *testing.T) {
 		{"ReplicaOnly", func(c *config) { c.Client.ReplicaOnly = true }, []string{replicas}},
 		{"ReplicaAddress", func(c *config) { c.Client.Standalone.ReplicaAddress = []string{"127.0.0.1:2"} },
 			[]string{replicas}},
-		{"ClientTrackingOptions", func(c *config) { c.Client.ClientTrackingOptions = []string{"BCAST"} }, []string{tracking}},
+		{
+			name:   "ClientTrackingOptions",
+			change: func(c *config) { c.Client.ClientTrackingOptions = []string{"BCAST"} },
+			want:   []string{tracking},
+		},
 		{"NewCacheStoreFn", func(c *config) {
 			c.Client.NewCacheStoreFn = func(rueidis.CacheStoreOption) rueidis.CacheStore { return nil }
 		}, []string{tracking}},
@@ -106,7 +110,9 @@ func TestKeepAliveIsHalfASecondByDefault(t *testing.T) {
 			got := make(chan time.Duration, 100)
 			cfg := patientConfig(redis.Addr, newSecret())
 			cfg.Client.Dialer.KeepAlive = tt.set
-			cfg.Client.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			cfg.Client.DialCtxFn = func(
+				ctx context.Context, addr string, d *net.Dialer, _ *tls.Config,
+			) (net.Conn, error) {
 				got <- d.KeepAlive
 				return d.DialContext(ctx, "tcp", addr)
 			}

@@ -68,7 +68,8 @@ func TestSiteSurvivesAnOutageOfRedis(t *testing.T) {
 				failures, log := instance.cacheErrors.Load()-errorsBefore[i], instance.log.String()
 				logged := strings.Contains(log, "rediscache: cannot ")
 				if tt.reportsError && (failures == 0 || !logged) || !tt.reportsError && failures != 0 {
-					t.Errorf("instance %d: %d events, log %q; reports an error: want %v", i, failures, log, tt.reportsError)
+					t.Errorf("instance %d: %d events, log %q; reports an error: want %v", i, failures, log,
+						tt.reportsError)
 				}
 				if lines := strings.Count(log, "\n"); lines > 4 { // one for each method of the cache
 					t.Errorf("instance %d: %d lines in the log:\n%s", i, lines, log)
@@ -81,7 +82,9 @@ func TestSiteSurvivesAnOutageOfRedis(t *testing.T) {
 				user++
 				return share(t, fleet, fmt.Sprint("after", user))
 			})
-			redisserver.Eventually(t, "a user of the outage has one token", func() bool { return share(t, fleet, "user1") })
+			redisserver.Eventually(t, "a user of the outage has one token", func() bool {
+				return share(t, fleet, "user1")
+			})
 		})
 	}
 }

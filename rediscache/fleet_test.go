@@ -28,7 +28,8 @@ func TestFleetFetchesEachTokenOnce(t *testing.T) {
 	}
 	wg.Wait()
 	for u, got := range tokens {
-		if got != [5]string{got[0], got[0], got[0], got[0], got[0]} || !strings.HasSuffix(got[0], fmt.Sprint("of user", u)) {
+		if got != [5]string{got[0], got[0], got[0], got[0], got[0]} ||
+			!strings.HasSuffix(got[0], fmt.Sprint("of user", u)) {
 			t.Errorf("user %d got %q", u, got)
 		}
 	}
@@ -54,7 +55,8 @@ func TestForgetDiscardsAFetchOfAnotherInstance(t *testing.T) {
 	}
 	after := fleet[1].page(t, "ann")
 	if before := <-during; before != after || issuer.calls.Load() != 2 {
-		t.Errorf("tokens %q and %q after %d calls, want one token from a second call", before, after, issuer.calls.Load())
+		t.Errorf("tokens %q and %q after %d calls, want one token from a second call", before, after,
+			issuer.calls.Load())
 	}
 }
 

@@ -143,7 +143,9 @@ func TestProcessesShareTokensAndTakeOverFromADeadOne(t *testing.T) {
 	// The process that fetches the next token is killed during the call.
 	platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Delay: time.Minute, Times: 1})
 	go site[0].page("bob")
-	redisserver.Eventually(t, "the first process calls", func() bool { return platform.Count(searchtokentest.KindToken) == 2 })
+	redisserver.Eventually(t, "the first process calls", func() bool {
+		return platform.Count(searchtokentest.KindToken) == 2
+	})
 	var wg sync.WaitGroup
 	tokens := make([]string, 2)
 	for i := range tokens {

@@ -138,7 +138,9 @@ func TestMalformedEntriesCountAsMissing(t *testing.T) {
 			}
 			mustSet(t, c, key, newToken("second", time.Hour))
 			release()
-			redisserver.Eventually(t, "Get returns the next token", func() bool { return cached(t, c, key) == "second" })
+			redisserver.Eventually(t, "Get returns the next token", func() bool {
+				return cached(t, c, key) == "second"
+			})
 			// Redis removes the entry by itself.
 			if got := restOfLife(t, admin); got > time.Hour {
 				t.Errorf("the entry lives for %v, want 1h", got)

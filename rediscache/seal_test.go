@@ -27,10 +27,14 @@ func TestStolenTokenCannotBeDecryptedElsewhere(t *testing.T) {
 		{"by another user", func(t *testing.T, admin rueidis.Client, _ *rediscache.Cache, x theft) {
 			do(t, admin, "HSET", x.bob, x.bobField, x.value)
 		}, bob},
-		{"by another user with the whole entry", func(t *testing.T, admin rueidis.Client, _ *rediscache.Cache, x theft) {
-			do(t, admin, "COPY", x.ann, x.bob, "REPLACE")
-			do(t, admin, "HSET", x.bob, x.bobField, x.value)
-		}, bob},
+		{
+			name: "by another user with the whole entry",
+			steal: func(t *testing.T, admin rueidis.Client, _ *rediscache.Cache, x theft) {
+				do(t, admin, "COPY", x.ann, x.bob, "REPLACE")
+				do(t, admin, "HSET", x.bob, x.bobField, x.value)
+			},
+			reader: bob,
+		},
 		{"with another grant", func(t *testing.T, admin rueidis.Client, c *rediscache.Cache, x theft) {
 			do(t, admin, "HDEL", x.ann, x.annField)
 			mustSet(t, c, annOther, newToken("other", time.Hour))
@@ -97,14 +101,18 @@ func TestRotationOfSecretsIsInvisible(t *testing.T) {
 			for _, pair := range [][2]*rediscache.Cache{{before, after}, {after, before}} {
 				writer, reader := pair[0], pair[1]
 				mustSet(t, writer, key, newToken("secret", time.Hour))
-				redisserver.Eventually(t, "the reader has the token", func() bool { return cached(t, reader, key) == "secret" })
+				redisserver.Eventually(t, "the reader has the token", func() bool {
+					return cached(t, reader, key) == "secret"
+				})
 				if err := reader.Forget(t.Context(), key.User); err != nil {
 					t.Fatal(err)
 				}
 				if got := cached(t, reader, key); got != "" {
 					t.Error("the reader has the token after its own Forget")
 				}
-				redisserver.Eventually(t, "the writer has no token", func() bool { return cached(t, writer, key) == "" })
+				redisserver.Eventually(t, "the writer has no token", func() bool {
+					return cached(t, writer, key) == ""
+				})
 			}
 		})
 	}

@@ -1,7 +1,9 @@
 package searchtokentest
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -46,4 +48,43 @@ func TestServerCloseEndsResponsesInProgress(t *testing.T) {
 			t.Errorf("got %d requests on record after Close, want 1", got)
 		}
 	})
+	t.Run("request body not complete", func(t *testing.T) {
+		s := NewServer(Config{})
+		conn := dial(t, s)
+		write(t, conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		// The server sends this when the platform begins to read the body.
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("got %q and error %v, want 100 Continue", line, err)
+		}
+		s.Close()
+	})
+	t.Run("delayed, with a pipelined request", func(t *testing.T) {
+		s := NewServer(Config{})
+		s.Inject(Fault{Delay: 1 << 62})
+		conn := dial(t, s)
+		write(t, conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		for s.Count() == 0 {
+			runtime.Gosched()
+		}
+		// net/http does not notice the end of a connection after such a byte.
+		write(t, conn, "G")
+		s.Close()
+	})
+}
+
+func dial(t *testing.T, s *Server) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func write(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
 }

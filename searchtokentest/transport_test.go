@@ -44,7 +44,10 @@ func TestRoundTripLeavesTheRequestAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
 		synctest.Wait()
 		if body.closed != 1 {
 			t.Errorf("the body was closed %d times, want once", body.closed)
@@ -73,8 +76,9 @@ func TestRoundTripAcceptsARequestWithoutHeaderOrBody(t *testing.T) {
 	if resp.StatusCode != 401 || resp.Status != "401 Unauthorized" {
 		t.Errorf("got status %d, %q, want 401", resp.StatusCode, resp.Status)
 	}
-	if got, want := p.Requests()[0].Host, "acme.org.coveo.com:8443"; got != want {
-		t.Errorf("got host %q, want %q", got, want)
+	got := p.Requests()[0]
+	if want := "acme.org.coveo.com:8443"; got.Host != want || got.Header == nil {
+		t.Errorf("got host %q and header %v on record, want %q and an empty header", got.Host, got.Header, want)
 	}
 }
 

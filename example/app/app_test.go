@@ -81,7 +81,8 @@ func TestRunServesTheSiteUntilItIsStopped(t *testing.T) {
 	}}
 	done := make(chan error, 1)
 	go func() {
-		err := app.run(ctx, options{addr: "127.0.0.1:0", assets: "https://cdn.example.com"}, environment{}.get, stdout, &log)
+		err := app.run(ctx, options{addr: "127.0.0.1:0", assets: "https://cdn.example.com"}, environment{}.get, stdout,
+			&log)
 		stdout.CloseWithError(err)
 		done <- err
 	}()
@@ -183,19 +184,28 @@ func TestRunRefusesWrongSettings(t *testing.T) {
 		{"a malformed session key", anyPort, environment{"SESSION_KEY": secret}, "SESSION_KEY"},
 		{"a short session key", anyPort, environment{"SESSION_KEY": "c2hvcnQ="}, "SESSION_KEY"},
 		{"assets with another scheme", options{addr: "127.0.0.1:0", assets: "ftp://cdn.example.com"}, nil, `"assets"`},
-		{"a key without its organization", options{}, environment{"COVEO_API_KEY": secret}, "COVEO_ORGANIZATION_ID is not set"},
-		{"an organization without a key", options{}, environment{"COVEO_ORGANIZATION_ID": "acme"}, "COVEO_API_KEY is not set"},
 		{
-			"two keys", options{},
-			environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ACCESS_TOKEN": secret}, "are both set",
+			name: "a key without its organization", env: environment{"COVEO_API_KEY": secret},
+			want: "COVEO_ORGANIZATION_ID is not set",
+		},
+		{
+			name: "an organization without a key",
+			env:  environment{"COVEO_ORGANIZATION_ID": "acme"},
+			want: "COVEO_API_KEY is not set",
+		},
+		{
+			name: "two keys",
+			env:  environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ACCESS_TOKEN": secret},
+			want: "are both set",
 		},
 		{
 			"a developer's token on a public address", options{addr: "0.0.0.0:0"},
 			environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_ACCESS_TOKEN": secret}, "loopback",
 		},
 		{
-			"an unknown environment", anyPort,
-			environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ENVIRONMENT": "foo"}, "Environment",
+			name: "an unknown environment", o: anyPort,
+			env:  environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": secret, "COVEO_ENVIRONMENT": "foo"},
+			want: "Environment",
 		},
 	}
 	for _, test := range tests {

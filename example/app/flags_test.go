@@ -34,7 +34,10 @@ func TestHelpListsAllFlagsAndEnvironmentVariables(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var stderr strings.Builder
-			app := App{About: "It has a hat.\n", Flags: func(flags *flag.FlagSet) { flags.Bool("hat", false, "with a hat") }}
+			app := App{
+				About: "It has a hat.\n",
+				Flags: func(flags *flag.FlagSet) { flags.Bool("hat", false, "with a hat") },
+			}
 			_, err := app.parseArgs([]string{test.arg}, &stderr)
 			if err == nil || errors.Is(err, flag.ErrHelp) != test.help {
 				t.Errorf("the error is %v; want flag.ErrHelp: %v", err, test.help)

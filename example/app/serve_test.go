@@ -79,9 +79,15 @@ func TestServeShutsDownGracefully(t *testing.T) {
 		maxElapsed   time.Duration
 	}{
 		// Two calls of 3 seconds, one second of which is over.
-		"a request in flight is answered":      {3 * time.Second, time.Hour, 200, false, 5 * time.Second, 6 * time.Second},
+		"a request in flight is answered": {
+			delay: 3 * time.Second, visitorStays: time.Hour, wantStatus: 200,
+			minElapsed: 5 * time.Second, maxElapsed: 6 * time.Second,
+		},
 		"a fetch without a visitor ends first": {3 * time.Second, time.Second, 0, false, 0, 3 * time.Second},
-		"a slow request is cut off":            {9 * time.Second, time.Hour, 0, true, 10 * time.Second, 10 * time.Second},
+		"a slow request is cut off": {
+			delay: 9 * time.Second, visitorStays: time.Hour, wantErr: true,
+			minElapsed: 10 * time.Second, maxElapsed: 10 * time.Second,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -27,12 +27,13 @@ func TestReadSettings(t *testing.T) {
 			summary{Users: []string{"carol@example.com"}, StandIn: true},
 		},
 		{
-			"the real platform",
-			environment{
+			name: "the real platform",
+			env: environment{
 				"COVEO_ORGANIZATION_ID": "acme", "COVEO_API_KEY": "xx1", "COVEO_ENVIRONMENT": "hipaa",
-				"EXAMPLE_USERS": " a@example.com, b@example.com,", "COVEO_IPX_PAGE_ID": "p", "COVEO_IPX_INTERFACE_ID": "i",
+				"EXAMPLE_USERS": " a@example.com, b@example.com,", "COVEO_IPX_PAGE_ID": "p",
+				"COVEO_IPX_INTERFACE_ID": "i",
 			},
-			summary{
+			want: summary{
 				Organization: "acme", APIKey: "xx1", Environment: "hipaa",
 				Users: []string{"a@example.com", "b@example.com"}, Page: "p", Interface: "i",
 			},
@@ -43,9 +44,13 @@ func TestReadSettings(t *testing.T) {
 			summary{Organization: "acme", APIKey: "xx1", Warned: true},
 		},
 		{
-			"a developer's token",
-			environment{"COVEO_ORGANIZATION_ID": "acme", "COVEO_ACCESS_TOKEN": "xx2", "EXAMPLE_USERS": "a@example.com"},
-			summary{Organization: "acme", Users: []string{"a@example.com"}, AccessToken: true, Notice: true, Warned: true},
+			name: "a developer's token",
+			env: environment{
+				"COVEO_ORGANIZATION_ID": "acme", "COVEO_ACCESS_TOKEN": "xx2", "EXAMPLE_USERS": "a@example.com",
+			},
+			want: summary{
+				Organization: "acme", Users: []string{"a@example.com"}, AccessToken: true, Notice: true, Warned: true,
+			},
 		},
 	}
 	for _, test := range tests {

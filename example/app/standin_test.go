@@ -48,8 +48,11 @@ func TestStandInKeepsWhatIsConfigured(t *testing.T) {
 		Page, Interface string
 	}
 	tests := map[string]struct{ configured, want summary }{
-		"nothing":        {summary{}, summary{[]string{"alice@example.com", "bob@example.com"}, "stand-in", ""}},
-		"users":          {summary{Users: []string{"c@example.com"}}, summary{[]string{"c@example.com"}, "stand-in", ""}},
+		"nothing": {summary{}, summary{[]string{"alice@example.com", "bob@example.com"}, "stand-in", ""}},
+		"users": {
+			configured: summary{Users: []string{"c@example.com"}},
+			want:       summary{[]string{"c@example.com"}, "stand-in", ""},
+		},
 		"a page":         {summary{Page: "p"}, summary{[]string{"alice@example.com", "bob@example.com"}, "p", ""}},
 		"an interface":   {summary{Interface: "i"}, summary{[]string{"alice@example.com", "bob@example.com"}, "", "i"}},
 		"everything set": {summary{[]string{"c@example.com"}, "p", "i"}, summary{[]string{"c@example.com"}, "p", "i"}},

@@ -58,7 +58,8 @@ func TestPagesSendThePolicyOfTheirFrontEnd(t *testing.T) {
 				if again := capture(`nonce="([^"]*)"`, v.get(test.path).text); again[0] == nonces[0] {
 					t.Errorf("two requests have the nonce %q", nonces[0])
 				}
-				policy = strings.NewReplacer(nonces[0], "NONCE", platform.URL, "PLATFORM", analytics, "ANALYTICS").Replace(policy)
+				names := strings.NewReplacer(nonces[0], "NONCE", platform.URL, "PLATFORM", analytics, "ANALYTICS")
+				policy = names.Replace(policy)
 			}
 			if diff := cmp.Diff(strings.Split(test.policy, "; "), strings.Split(policy, "; ")); diff != "" {
 				t.Errorf("policy (-want +got):\n%s", diff)
@@ -76,7 +77,9 @@ func TestResponsesHaveSecurityHeaders(t *testing.T) {
 	for path, want := range cacheControl {
 		t.Run(path, func(t *testing.T) {
 			header := newVisitor(t, base).get(path).Header
-			got := []string{header.Get("X-Content-Type-Options"), header.Get("Referrer-Policy"), header.Get("Cache-Control")}
+			got := []string{
+				header.Get("X-Content-Type-Options"), header.Get("Referrer-Policy"), header.Get("Cache-Control"),
+			}
 			if diff := cmp.Diff([]string{"nosniff", "same-origin", want}, got); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}
@@ -105,7 +108,8 @@ func TestPolicyCoversAllFrontEndsOfThePage(t *testing.T) {
 	}
 	none, want, builder := sources("", ""), sources("page", ""), sources("", "interface")
 	if len(want) <= len(none) || len(builder) <= len(none) {
-		t.Errorf("%d sources without a front end, %d with IPX, %d with the IPX builder", len(none), len(want), len(builder))
+		t.Errorf("%d sources without a front end, %d with IPX, %d with the IPX builder", len(none), len(want),
+			len(builder))
 	}
 	maps.Copy(want, builder)
 	if diff := cmp.Diff(want, sources("page", "interface")); diff != "" {

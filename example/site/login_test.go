@@ -49,7 +49,8 @@ func TestFormsRedirectWithinThisSite(t *testing.T) {
 			}
 			a := v.do(r)
 			if a.StatusCode != test.status || a.Header.Get("Location") != test.location {
-				t.Errorf("got %d to %q, want %d to %q", a.StatusCode, a.Header.Get("Location"), test.status, test.location)
+				t.Errorf("got %d to %q, want %d to %q", a.StatusCode, a.Header.Get("Location"), test.status,
+					test.location)
 			}
 			if test.status >= 400 && len(a.Cookies()) > 0 {
 				t.Error("a refused form sets a cookie")
@@ -171,8 +172,11 @@ func TestSessionEndsBeforeItsTokensAreForgotten(t *testing.T) {
 		leave func(*visitor)
 		want  []string
 	}{
-		"logout":                   {(*visitor).logOut, []string{"end the session", "forget the tokens"}},
-		"login as another":         {func(v *visitor) { v.logIn(bob) }, []string{"end the session", "forget the tokens"}},
+		"logout": {(*visitor).logOut, []string{"end the session", "forget the tokens"}},
+		"login as another": {
+			leave: func(v *visitor) { v.logIn(bob) },
+			want:  []string{"end the session", "forget the tokens"},
+		},
 		"logout without a session": {func(v *visitor) { v.client.Jar = nil; v.logOut() }, nil},
 	}
 	for name, test := range tests {

@@ -104,7 +104,8 @@ func TestUnknownErrorsHaveAnErrorPage(t *testing.T) {
 		cfg.Coveo.Prepare = func(*http.Request, *searchtoken.TokenParams) error { return errors.New("details") }
 	})
 	a := newVisitor(t, base).get("/jsui")
-	if a.StatusCode != http.StatusInternalServerError || !strings.Contains(a.text, "Something went wrong on this site.") {
+	if a.StatusCode != http.StatusInternalServerError ||
+		!strings.Contains(a.text, "Something went wrong on this site.") {
 		t.Errorf("status %d, page:\n%s", a.StatusCode, a.text)
 	}
 	if strings.Contains(a.text, "details") {
@@ -121,7 +122,8 @@ func TestPagesLoadTheConfiguredAssets(t *testing.T) {
 				t.Error("the library is loaded from elsewhere")
 			}
 			// Headless needs no source in the policy: its scripts have the nonce.
-			if path != "/headless" && !strings.Contains(a.Header.Get("Content-Security-Policy"), "http://127.0.0.1:3000") {
+			if path != "/headless" &&
+				!strings.Contains(a.Header.Get("Content-Security-Policy"), "http://127.0.0.1:3000") {
 				t.Error("the policy does not allow the assets")
 			}
 		})
@@ -172,7 +174,10 @@ func TestErrorPagesTellNoDetails(t *testing.T) {
 	}{
 		{"no token for the home page", "/", token, http.StatusOK, "There is no search token at the moment"},
 		{"no token for JSUI", "/jsui", token, http.StatusServiceUnavailable, "Please try again in a minute."},
-		{"no token for the plain page", "/plain", token, http.StatusServiceUnavailable, "Please try again in a minute."},
+		{
+			name: "no token for the plain page", path: "/plain", fault: token,
+			status: http.StatusServiceUnavailable, text: "Please try again in a minute.",
+		},
 		{"Coveo refuses a token", "/atomic", refused, http.StatusBadGateway, "operator"},
 		{"the query fails", "/plain?q=x", search, http.StatusBadGateway, "Please try again in a minute."},
 		{"the answer is malformed", "/plain?q=x", malformed, http.StatusBadGateway, "Please try again in a minute."},

@@ -25,9 +25,13 @@ func TestPlainPageListsWhatTheUserMaySee(t *testing.T) {
 		{"alice, printers", alice, "/plain?q=printer", []string{
 			"Case 1042: the printer prints in green only", "Connect to the office network from home",
 		}},
-		{"anonymous, everything", "", "/plain", []string{
-			"Welcome to the intranet", "Reset your password", "Connect to the office network from home", "Holiday calendar",
-		}},
+		{
+			name: "anonymous, everything", path: "/plain",
+			want: []string{
+				"Welcome to the intranet", "Reset your password", "Connect to the office network from home",
+				"Holiday calendar",
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,7 +74,9 @@ func TestPlainPageReplacesARejectedToken(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var log strings.Builder
-			base, platform := start(t, func(cfg *site.Config) { cfg.Coveo.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+			base, platform := start(t, func(cfg *site.Config) {
+				cfg.Coveo.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			})
 			v := newVisitor(t, base)
 			if test.user != "" {
 				v.logIn(test.user)

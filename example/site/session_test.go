@@ -110,7 +110,9 @@ func TestEndedSessionsMayFail(t *testing.T) {
 	if got := platform.Count(searchtokentest.KindToken); got != 3 {
 		t.Errorf("%d tokens, want 3: alice's, anonymous's, and alice's after logout", got)
 	}
-	want := map[string]int{"cannot look up ended sessions": 1, "cannot end a session": 1, "out of reach": 2, "level=": 2}
+	want := map[string]int{
+		"cannot look up ended sessions": 1, "cannot end a session": 1, "out of reach": 2, "level=": 2,
+	}
 	got := make(map[string]int)
 	for text := range want {
 		got[text] = strings.Count(log.String(), text)

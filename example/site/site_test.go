@@ -16,7 +16,11 @@ func TestNewNamesTheBadField(t *testing.T) {
 	}{
 		{"a short session key", func(cfg *site.Config) { cfg.SessionKey = []byte("short") }, "SessionKey"},
 		{"no API key", func(cfg *site.Config) { cfg.Coveo.APIKey = "" }, "APIKey"},
-		{"assets with a path", func(cfg *site.Config) { cfg.Assets = "https://cdn.example.com/path" }, `option "assets"`},
+		{
+			name:   "assets with a path",
+			change: func(cfg *site.Config) { cfg.Assets = "https://cdn.example.com/path" },
+			want:   `option "assets"`,
+		},
 		{"assets over plain http", func(cfg *site.Config) { cfg.Assets = "http://cdn.example.com" }, `option "assets"`},
 		{"a malformed ID", func(cfg *site.Config) { cfg.IPXPageID = "../page" }, "coveoIPX"},
 	}

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// FirstRetry is the delay after the first failure.
+	// FirstRetry is the delay after the first failure, before the jitter.
 	FirstRetry = time.Second
-	// MaxRetry is the longest delay that failures lead to. A Retry-After may be
-	// longer.
+	// MaxRetry is the longest delay that failures lead to, before the jitter. A
+	// RetryAfter may be longer.
 	MaxRetry = time.Minute
 	// TripAfter is the number of failures in a row that open the breaker of the
 	// upstream.
@@ -47,14 +47,14 @@ const (
 // Outcome says how a call ended. The zero Outcome is that of a success.
 type Outcome struct {
 	Result     Result
-	Err        error         // unless the call succeeded
+	Err        error         // required unless the call succeeded
 	RetryAfter time.Duration // the upstream wants no call before; 0 if it did not say
 }
 
 // Open is the error of a call that may not be made.
 type Open struct {
 	Err        error         // of the call that opened the breaker
-	RetryAfter time.Duration // until the next call may be made; more than 0
+	RetryAfter time.Duration // until it is worth to ask again; more than 0
 }
 
 // Error returns the text of the error that opened the breaker.
@@ -117,7 +117,8 @@ func (b *Breaker[K]) Report(call Call[K], o Outcome) {
 	}
 }
 
-// End ends a call. After a probe, it allows the next one.
+// End ends a call, and must be used once for each. After a probe, it allows the
+// next one.
 func (b *Breaker[K]) End(call Call[K]) {
 	if call.probe {
 		b.mu.Lock()
@@ -153,7 +154,7 @@ func (b *Breaker[K]) addFailure(key K, o Outcome, now time.Time) {
 	s := b.keys[key]
 	switch {
 	case s == nil:
-		b.makeRoom(now)
+		b.makeRoom()
 		s = &keyState{}
 		b.keys[key] = s
 	case s.outdated(u):
@@ -163,18 +164,17 @@ func (b *Breaker[K]) addFailure(key K, o Outcome, now time.Time) {
 	s.add(o, now)
 }
 
-// makeRoom makes sure that another key fits into b.keys. It removes many keys at
-// a time, because it looks at all of them. The caller holds mu.
-func (b *Breaker[K]) makeRoom(now time.Time) {
+// makeRoom makes sure that another key fits into b.keys. It removes a quarter
+// of the keys at a time, because it looks at all of them. The caller holds mu.
+func (b *Breaker[K]) makeRoom() {
 	if b.keys == nil {
 		b.keys = map[K]*keyState{}
 	}
 	if len(b.keys) < MaxKeys {
 		return
 	}
-	maps.DeleteFunc(b.keys, func(_ K, s *keyState) bool { return !now.Before(s.until) })
 	byEnd := slices.SortedFunc(maps.Keys(b.keys), func(a, c K) int { return b.keys[a].until.Compare(b.keys[c].until) })
-	for _, key := range byEnd[:max(len(byEnd)-MaxKeys/4*3, 0)] {
+	for _, key := range byEnd[:MaxKeys/4] {
 		delete(b.keys, key)
 	}
 }
@@ -230,14 +230,16 @@ func (u *upstreamState) answered(now time.Time) {
 	}
 }
 
-// failed notes that the upstream failed. A call that began before the last
-// addition to the backoff adds nothing to it.
+// failed notes that the upstream failed. While the breaker is open, only a
+// probe raises the delay: the other calls began before the last addition to it.
 func (u *upstreamState) failed(generation int, o Outcome, now time.Time) {
 	u.failures++
 	if o.RetryAfter > 0 {
 		u.retryAt = latest(u.retryAt, now.Add(o.RetryAfter))
 	}
-	if (o.Result == Limited || u.failures >= TripAfter) && (u.err == nil || generation == u.generation) {
+	opens := u.err == nil && (o.Result == Limited || u.failures >= TripAfter)
+	probeFailed := u.err != nil && generation == u.generation
+	if opens || probeFailed {
 		u.add(o, now)
 		u.generation++
 	}

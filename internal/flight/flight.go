@@ -5,7 +5,8 @@
 // leader. Its context has the leader's values, but not the leader's deadline or
 // cancellation. Every waiter waits within a context of its own, so a waiter who
 // leaves never fails another. At most limit calls run at a time; the others
-// queue. A queued call is dropped if nobody waits for it when a slot is free.
+// queue. A queued call is dropped if nobody waits for it when a slot is free. A
+// call that panics ends the program, as on every goroutine.
 package flight
 
 import (
@@ -16,18 +17,19 @@ import (
 	"sync"
 )
 
-// ErrAborted is the error of a call that panicked, ended its goroutine or was
-// dropped by [Group.Shutdown].
+// ErrAborted is the error of a call that ended its goroutine with
+// [runtime.Goexit].
 var ErrAborted = errors.New("flight: the call ended without a result")
 
-// A Group holds the calls in flight. Use [New] to make one: the zero Group
-// never runs a call. A Group is safe for concurrent use.
+// A Group holds the calls in flight. Use [New] to make one: the zero Group does
+// not work. A Group is safe for concurrent use.
 type Group[K comparable, V any] struct {
 	slots chan struct{} // holds one element for each running call
 
-	mu     sync.Mutex // guards the fields below and call.waiters
-	calls  map[K]*call[K, V]
-	closed bool
+	mu        sync.Mutex // guards the fields below and call.waiters
+	calls     map[K]*call[K, V]
+	abandoned map[*call[K, V]]struct{} // canceled calls that still run
+	closed    bool
 }
 
 type call[K comparable, V any] struct {
@@ -48,14 +50,16 @@ func New[K comparable, V any](limit int) *Group[K, V] {
 	if limit < 1 {
 		panic("flight: limit must be at least 1")
 	}
-	return &Group[K, V]{slots: make(chan struct{}, limit), calls: map[K]*call[K, V]{}}
+	return &Group[K, V]{
+		slots: make(chan struct{}, limit), calls: map[K]*call[K, V]{}, abandoned: map[*call[K, V]]struct{}{},
+	}
 }
 
 // Wait waits for the call of key until ctx is done, and returns its result.
 //
-// If no call of key is in flight, Wait asks start for one, and leader is true.
-// start runs under the Group's lock: it must be fast and must not use the
-// Group. The error is start's, the cause of ctx, or ErrAborted.
+// If no call of key is in flight, Wait starts the one that start returns, and
+// leader is true. start runs under the Group's lock: it must be fast and must
+// not use the Group. The error is start's, the cause of ctx, or ErrAborted.
 func (g *Group[K, V]) Wait(
 	ctx context.Context, key K, start func() (func(context.Context) V, error),
 ) (v V, leader bool, err error) {
@@ -89,17 +93,18 @@ func (g *Group[K, V]) Background(ctx context.Context, key K, start func() (func(
 	}
 }
 
-// Shutdown waits for the calls in flight until ctx is done, and returns ctx's
-// error in that case. It cancels each call that nobody waits for, at once or
-// when the last waiter leaves. After Shutdown, Wait works as before and
-// Background does nothing. Shutdown may be called again.
+// Shutdown cancels the calls that nobody waits for. It waits until all calls in
+// flight have ended, or until ctx is done, and returns ctx's error in that
+// case. From then on, Background does nothing, and a call is canceled when its
+// last waiter leaves. Nobody joins a canceled call: Wait starts another.
+// Shutdown may be called again.
 func (g *Group[K, V]) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
-	calls := slices.Collect(maps.Values(g.calls))
-	for _, c := range calls {
+	for _, c := range g.calls {
 		g.abandonUnwanted(c)
 	}
+	calls := slices.AppendSeq(slices.Collect(maps.Values(g.calls)), maps.Keys(g.abandoned))
 	g.mu.Unlock()
 	for _, c := range calls {
 		select {
@@ -139,11 +144,12 @@ func (g *Group[K, V]) leave(c *call[K, V]) {
 	}
 }
 
-// abandonUnwanted cancels c if nobody waits for it. Nobody can join an abandoned
-// call. The caller holds mu.
+// abandonUnwanted cancels c if it is in flight and nobody waits for it. Nobody
+// can join an abandoned call. The caller holds mu.
 func (g *Group[K, V]) abandonUnwanted(c *call[K, V]) {
-	if c.waiters == 0 {
+	if c.waiters == 0 && g.calls[c.key] == c {
 		g.remove(c)
+		g.abandoned[c] = struct{}{}
 		c.cancel()
 	}
 }
@@ -157,12 +163,13 @@ func (g *Group[K, V]) begin(ctx context.Context, key K, run func(context.Context
 	return c
 }
 
-// execute runs c once a slot is free. It always closes c.done.
+// execute runs c once a slot is free. It closes c.done in any case.
 func (g *Group[K, V]) execute(ctx context.Context, c *call[K, V]) {
 	defer func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.remove(c)
+		delete(g.abandoned, c)
 		c.cancel()
 		close(c.done)
 	}()
@@ -174,18 +181,18 @@ func (g *Group[K, V]) execute(ctx context.Context, c *call[K, V]) {
 	c.returned = true
 }
 
-// acquire takes a slot, and reports whether c is still wanted by then.
+// acquire takes a slot, and reports whether c is still wanted by then. If it is
+// not, acquire gives the slot back.
 func (g *Group[K, V]) acquire(ctx context.Context, c *call[K, V]) bool {
+	if ctx.Err() != nil { // Shutdown came first
+		return false
+	}
 	select {
 	case g.slots <- struct{}{}:
 		return true
 	default:
 	}
-	select {
-	case g.slots <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
+	g.slots <- struct{}{}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.waiters > 0 {

@@ -26,7 +26,10 @@ func TestTextRemovesSecrets(t *testing.T) {
 		known      []string
 		want       string
 	}{
-		{"nothing secret", "the answer is 42: see http://host/path?q=1", nil, "the answer is 42: see http://host/path?q=1"},
+		{
+			name: "nothing secret", text: "the answer is 42: see http://host/path?q=1",
+			want: "the answer is 42: see http://host/path?q=1",
+		},
 		{"empty", "", []string{"Ann Lee"}, ""},
 
 		{"JWT", "token " + jwt + " expired", nil, "token [redacted] expired"},
@@ -55,7 +58,10 @@ func TestTextRemovesSecrets(t *testing.T) {
 
 		{"control characters", "a\r\nb\tc\x00d\x1b[31m\u2028e\u202e", nil, "a  b c d [31m e "},
 		{"invalid UTF-8", "a\xffb", nil, "a\uFFFDb"},
-		{"redacted before it is truncated", strings.Repeat("-", 290) + " " + jwt, nil, strings.Repeat("-", 290) + " [redacted…"},
+		{
+			name: "redacted before it is truncated", text: strings.Repeat("-", 290) + " " + jwt,
+			want: strings.Repeat("-", 290) + " [redacted…",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -100,14 +100,16 @@ func TestCacheReturnsTheSnippetOfTheKey(t *testing.T) {
 			for i := range 1000 {
 				key := (7*i + g) % 50
 				s, err := c.Get(key, func() (*snippet.Snippet, error) {
-					return snippet.Compile(parse(`<p id="{{.Key}}" title="{{.Title}}">`), "page", map[string]any{"Key": key, "Title": slot.Placeholder()}, slot)
+					return snippet.Compile(parse(`<p id="{{.Key}}" title="{{.Title}}">`), "page",
+						map[string]any{"Key": key, "Title": slot.Placeholder()}, slot)
 				})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				got, err := s.Fill(fmt.Sprint(g, "&", i))
-				if want := template.HTML(fmt.Sprintf(`<p id="%d" title="%d&amp;%d">`, key, g, i)); got != want || err != nil {
+				want := template.HTML(fmt.Sprintf(`<p id="%d" title="%d&amp;%d">`, key, g, i))
+				if got != want || err != nil {
 					t.Errorf("Fill = %q, %v, want %q", got, err, want)
 				}
 			}
@@ -122,7 +124,8 @@ func TestAKeptSnippetAllocatesItsResultOnly(t *testing.T) {
 	slots := []*snippet.Slot{snippet.Attribute(), snippet.URLQuery(), snippet.ScriptString()}
 	got := testing.AllocsPerRun(100, func() {
 		s, err := c.Get(key{"a", "b"}, func() (*snippet.Snippet, error) {
-			return compile(t, `<p title="{{.A}}"><a href="?{{.B}}"></a><script>"{{.C}}"</script>`, []string{"A", "B", "C"}, slots), nil
+			return compile(t, `<p title="{{.A}}"><a href="?{{.B}}"></a><script>"{{.C}}"</script>`,
+				[]string{"A", "B", "C"}, slots), nil
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -46,8 +46,16 @@ func TestFillPutsEachValueIntoItsPlaces(t *testing.T) {
 		{"first and last", `{{.A}}<p>{{.B}}`, []string{"1", "2", "3"}, `1<p>2`},
 		{"next to each other", `{{.A}}{{.B}}{{.A}}`, []string{"1", "2", "3"}, `121`},
 		{"empty values", `<p title="{{.A}}{{.B}}{{.C}}">`, []string{"", "2", ""}, `<p title="2">`},
-		{"longer than the placeholder", `<p title="{{.A}}">`, []string{strings.Repeat("1", 1000), "2", "3"}, `<p title="` + strings.Repeat("1", 1000) + `">`},
-		{"the placeholder of another slot", `<p title="{{.A}}">`, []string{b.Placeholder(), "2", "3"}, `<p title="` + b.Placeholder() + `">`},
+		{
+			name: "longer than the placeholder", text: `<p title="{{.A}}">`,
+			values: []string{strings.Repeat("1", 1000), "2", "3"},
+			want:   `<p title="` + strings.Repeat("1", 1000) + `">`,
+		},
+		{
+			name: "the placeholder of another slot", text: `<p title="{{.A}}">`,
+			values: []string{b.Placeholder(), "2", "3"},
+			want:   `<p title="` + b.Placeholder() + `">`,
+		},
 		{"an action", `<p title="{{.A}}">`, []string{"{{.B}}", "2", "3"}, `<p title="{{.B}}">`},
 	}
 	for _, tt := range tests {
@@ -71,7 +79,8 @@ func TestFillTakesMoreValuesThanItsArrayHolds(t *testing.T) {
 	var names, values []string
 	var slots []*snippet.Slot
 	for i := range 10 {
-		names, values, slots = append(names, fmt.Sprint("V", i)), append(values, fmt.Sprint(i, ";")), append(slots, snippet.Attribute())
+		names, values = append(names, fmt.Sprint("V", i)), append(values, fmt.Sprint(i, ";"))
+		slots = append(slots, snippet.Attribute())
 		fmt.Fprintf(&text, "{{.V%d}}", i)
 	}
 	got, err := compile(t, text.String(), names, slots).Fill(values...)
@@ -82,7 +91,8 @@ func TestFillTakesMoreValuesThanItsArrayHolds(t *testing.T) {
 
 func TestFillDoesNotModifyTheValues(t *testing.T) {
 	values := []string{`"`}
-	if _, err := compile(t, `<p title="{{.A}}">`, []string{"A"}, []*snippet.Slot{snippet.Attribute()}).Fill(values...); err != nil {
+	s := compile(t, `<p title="{{.A}}">`, []string{"A"}, []*snippet.Slot{snippet.Attribute()})
+	if _, err := s.Fill(values...); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{`"`}, values); diff != "" {
@@ -94,7 +104,8 @@ func TestFillDoesNotModifyTheValues(t *testing.T) {
 // html/template renders from the same template by itself.
 func TestFillEscapesAsHTMLTemplateDoes(t *testing.T) {
 	values := []string{
-		"", "\u2028", "\u2029", "\ufeff", "\xff", "</script>", "<!--", "-->", "{{.}}", "${a}", "日本", "javascript:a", "a.b-c_d", "a/b=", "a b", "%41", "&amp;", `\u0022`,
+		"", "\u2028", "\u2029", "\ufeff", "\xff", "</script>", "<!--", "-->", "{{.}}", "${a}", "日本", "javascript:a",
+		"a.b-c_d", "a/b=", "a b", "%41", "&amp;", `\u0022`,
 	}
 	for c := range rune(0x100) {
 		values = append(values, string(c), "a"+string(c)+"b")
@@ -104,8 +115,17 @@ func TestFillEscapesAsHTMLTemplateDoes(t *testing.T) {
 		slot       *snippet.Slot
 	}{
 		{"attribute", `<script nonce="{{.V}}"></script><p title="a {{.V}}" class="{{.V}}">`, snippet.Attribute()},
-		{"URL query", `<script src="https://example.com/a?b={{.V}}"></script><a href="?b={{.V}}&amp;c={{.V}}#d">`, snippet.URLQuery()},
-		{"string in a script", `<script>const o = {"a":"{{.V}}"}; f("{{.V}}", 'a');</script><script type="module">f("{{.V}}")</script>`, snippet.ScriptString()},
+		{
+			name: "URL query",
+			text: `<script src="https://example.com/a?b={{.V}}"></script><a href="?b={{.V}}&amp;c={{.V}}#d">`,
+			slot: snippet.URLQuery(),
+		},
+		{
+			name: "string in a script",
+			text: `<script>const o = {"a":"{{.V}}"}; f("{{.V}}", 'a');</script>` +
+				`<script type="module">f("{{.V}}")</script>`,
+			slot: snippet.ScriptString(),
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,7 +161,9 @@ func TestPlaceholdersPassEscapersUnchanged(t *testing.T) {
 				t.Errorf("placeholder %q: QueryEscape = %q", p, got)
 			}
 			var b strings.Builder
-			if err := parse(`<p title="{{.}}"><a href="{{.}}?{{.}}">{{.}}</a><script>const a = {{.}}, b = "{{.}}";</script>`).Execute(&b, p); err != nil {
+			tmpl := parse(`<p title="{{.}}"><a href="{{.}}?{{.}}">{{.}}</a>` +
+				`<script>const a = {{.}}, b = "{{.}}";</script>`)
+			if err := tmpl.Execute(&b, p); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.Count(b.String(), p); got != 6 {

@@ -64,7 +64,8 @@ func startProcess(t *testing.T, redis string) *process {
 		if err != nil {
 			t.Errorf("the command failed: %v\n%s", err, p.log.String())
 		}
-		if secret := regexp.MustCompile(password + "|" + sessionKey + "|eyJ|@example").FindString(p.log.String()); secret != "" {
+		secrets := regexp.MustCompile(password + "|" + sessionKey + "|eyJ|@example")
+		if secret := secrets.FindString(p.log.String()); secret != "" {
 			t.Errorf("the command logged %q:\n%s", secret, p.log.String())
 		}
 	})
@@ -133,7 +134,9 @@ type plainPage struct{ User, Document string }
 
 func parsePlain(text string) plainPage {
 	var parts [2]string
-	for i, pattern := range []string{`You search as <strong>(.*)</strong>`, `<h2><a href="https://reports\.example\.com/(.*)">`} {
+	for i, pattern := range []string{
+		`You search as <strong>(.*)</strong>`, `<h2><a href="https://reports\.example\.com/(.*)">`,
+	} {
 		if match := regexp.MustCompile(pattern).FindStringSubmatch(text); match != nil {
 			parts[i] = match[1]
 		}
