@@ -105,6 +105,8 @@ func (f *fetch) attempt(ctx context.Context, mayCall bool) (result fetchResult, 
 	found := f.store.get(lookCtx, f.key.Key)
 	cancelLook()
 	switch state := f.request.freshness(found.token, found.at); {
+	case errors.Is(ctx.Err(), context.Canceled): // by Shutdown, because nobody waits
+		return fetchResult{err: newCanceledError(ctx)}, true
 	case f.key.epoch.endedBefore(found.epoch):
 		return fetchResult{forgotten: true}, true
 	case state == fresh, state == stale && f.kind != EventRefresh:

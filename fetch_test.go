@@ -1084,6 +1084,7 @@ func TestShutdownCancelsAFetchThatWaitsForAnotherProcess(t *testing.T) {
 			h.Errorf("Shutdown() = %v", err)
 		}
 		check(h, "time of Shutdown", 0, time.Since(began))
+		check(h, "calls", 0, h.issuer.count())
 	})
 }
 
