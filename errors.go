@@ -119,7 +119,7 @@ func (e *tokenError) sentinel() error {
 // isRefusal reports whether err is an answer of Coveo that refuses the request.
 func isRefusal(err error) bool {
 	var api *APIError
-	return errors.As(err, &api) && !api.temporary()
+	return errors.As(err, &api) && !api.temporary() || errors.Is(err, ErrRefused)
 }
 
 // withContext returns the text of err after text, without the "searchtoken: "
@@ -158,18 +158,23 @@ func joinFaults(faults ...error) error {
 // 429 if a browser renews too often, and 500 for every other error. An
 // *[APIError] alone is a 502 or a 503. For nil it returns 200.
 func HTTPStatus(err error) int {
+	var noToken *tokenError
 	var api *APIError
 	var limit *renewalLimitError
 	switch {
 	case err == nil:
 		return http.StatusOK
+	case errors.As(err, &noToken) && isRefusal(noToken):
+		return http.StatusBadGateway
+	case noToken != nil: // even if the cause is an error of this package
+		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrNoIdentity):
 		return http.StatusUnauthorized
 	case errors.Is(err, ErrSession):
 		return http.StatusInternalServerError
 	case errors.As(err, &limit):
 		return http.StatusTooManyRequests
-	case isRefusal(err), errors.Is(err, ErrRefused):
+	case isRefusal(err):
 		return http.StatusBadGateway
 	case errors.As(err, &api), errors.Is(err, ErrUnavailable):
 		return http.StatusServiceUnavailable

@@ -396,3 +396,33 @@ func TestRetryAfterHeaderRoundsUp(t *testing.T) {
 		}
 	})
 }
+
+// TestAnIssuersErrorIsNeverTheErrorOfThePage has the Issuer return errors that
+// say something else about a page.
+func TestAnIssuersErrorIsNeverTheErrorOfThePage(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		err    error
+		want   error
+		status int
+	}{
+		{"nobody is logged in", fmt.Errorf("issuer: %w", searchtoken.ErrNoIdentity), searchtoken.ErrUnavailable, 503},
+		{"the session store failed", searchtoken.ErrSession, searchtoken.ErrUnavailable, 503},
+		{"refused, without an APIError", searchtoken.ErrRefused, searchtoken.ErrRefused, 502},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+					return searchtoken.Token{}, tt.err
+				}
+				var got error
+				h.configure(searchtoken.Config{Route: searchtoken.Route{
+					ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { got = err },
+				}})
+				h.get("ann")
+				check(h, "status", tt.status, searchtoken.HTTPStatus(got))
+				check(h, "is the expected error", true, errors.Is(got, tt.want))
+			})
+		})
+	}
+}
