@@ -13,9 +13,10 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// BenchmarkSweep replaces a million users who have expired by others, and reports the
-// longest time that a Set took: no lock is held for longer. It is the CPU time of its
-// thread, without garbage collection, to leave out what else the machine does.
+// BenchmarkSweep replaces a million users who have expired by others, and
+// reports the longest time that a Set took: no lock is held for longer. It is
+// the CPU time of its thread, without garbage collection, to leave out what
+// else the machine does.
 func BenchmarkSweep(b *testing.B) {
 	const users = 1_000_000
 	runtime.LockOSThread()

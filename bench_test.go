@@ -22,11 +22,11 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// beside runs base and ours by turns, so that both see the same machine, and
-// reports what ours takes, and how many times as long as base that is. The medians
-// of the turns, of so many operations each, leave out those in which the machine did
-// something else.
-func beside(b *testing.B, turn int, base, ours func(n int)) {
+// compare alternates between base and ours, so that both see the same machine.
+// It reports the time of ours, and its ratio to the time of base. Each turn has a
+// number of operations; the medians of the turns leave out those in which the
+// machine did something else.
+func compare(b *testing.B, turn int, base, ours func(n int)) {
 	b.Helper()
 	base(turn)
 	ours(turn)
@@ -164,7 +164,7 @@ func BenchmarkHit(b *testing.B) {
 				m := newMiddleware(b, searchtoken.Config{Identify: fromContext, Route: route.Route})
 				requests := requestsOf(64)
 				warm(b, m, requests)
-				beside(b, 256*goroutines, serving(floor(bare, nil), goroutines, requests),
+				compare(b, 256*goroutines, serving(floor(bare, nil), goroutines, requests),
 					serving(m.Handler(bare), goroutines, requests))
 			})
 		}
@@ -194,15 +194,15 @@ func BenchmarkSnippet(b *testing.B) {
 		b.Run(string(name), func(b *testing.B) {
 			text := "{{" + string(name) + " . " + call + "}}"
 			snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(text))
-			beside(b, 256, rendering(plain), rendering(snippet))
+			compare(b, 256, rendering(plain), rendering(snippet))
 			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(snippet)(1) }), "ours-allocs/op")
 			b.ReportMetric(testing.AllocsPerRun(100, func() { rendering(plain)(1) }), "base-allocs/op")
 		})
 	}
 }
 
-// BenchmarkHitUsers has ever more users cached, beside a map of as many tokens: what
-// grows is the memory's own latency.
+// BenchmarkHitUsers measures a hit with 1 to 1,000,000 cached users, against a
+// map of as many tokens. What grows is the latency of the memory.
 func BenchmarkHitUsers(b *testing.B) {
 	for _, users := range []int{1, 1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
@@ -225,13 +225,13 @@ func BenchmarkHitUsers(b *testing.B) {
 				}
 				return list
 			}
-			beside(b, 256, serving(floor(bare, tokens), 1, shuffled()), serving(m.Handler(bare), 1, shuffled()))
+			compare(b, 256, serving(floor(bare, tokens), 1, shuffled()), serving(m.Handler(bare), 1, shuffled()))
 		})
 	}
 }
 
-// BenchmarkCookieSession has the identity in a session's cookie, beside the decoding
-// of the session alone.
+// BenchmarkCookieSession measures a hit whose identity is in a session's cookie,
+// against decoding the session alone.
 func BenchmarkCookieSession(b *testing.B) {
 	store := sessions.NewCookieStore(sessionKey)
 	requests := requestsOf(1)
@@ -254,11 +254,11 @@ func BenchmarkCookieSession(b *testing.B) {
 		}
 	})
 	m := newMiddleware(b, searchtoken.Config{Identify: identify})
-	beside(b, 256, serving(again(decode), 1, requests), serving(again(m.Handler(bare)), 1, requests))
+	compare(b, 256, serving(again(decode), 1, requests), serving(again(m.Handler(bare)), 1, requests))
 }
 
-// BenchmarkMemory reports what a user takes in a MemoryCache beyond the bytes of the
-// token.
+// BenchmarkMemory reports what a user takes in a MemoryCache beyond the bytes
+// of the token.
 func BenchmarkMemory(b *testing.B) {
 	const users = 1_000_000
 	heap := func() uint64 {
@@ -286,8 +286,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkCold has each request wait for a call over HTTP that takes 20 ms, beside the
-// call alone.
+// BenchmarkCold measures a request that waits for a call over HTTP of 20 ms,
+// against the call alone.
 func BenchmarkCold(b *testing.B) {
 	platform := searchtokentest.NewServer(searchtokentest.Config{})
 	defer platform.Close()
@@ -305,7 +305,7 @@ func BenchmarkCold(b *testing.B) {
 	})
 	requests := requestsOf(100_000)
 	next := 0
-	beside(b, 4, func(n int) {
+	compare(b, 4, func(n int) {
 		for range n {
 			params := searchtoken.TokenParams{UserIDs: searchtoken.Email("ann").UserIDs}
 			if _, err := client.Issue(b.Context(), params); err != nil {

@@ -16,10 +16,9 @@ import (
 // return when ctx is done. An error of a Cache costs no page: the request goes
 // on without the Cache.
 //
-// Every user has an epoch, a number that only Forget changes. It keeps a token
-// out of the Cache that was requested before a Forget and arrives after it.
-// Several users may share an epoch; then a Forget of one costs the others a
-// fetch.
+// Every user has an epoch, a number that changes with each Forget of that user.
+// It keeps a token out of the Cache that was requested before a Forget and
+// arrives after it.
 type Cache interface {
 	// Get returns the token under key as it was set, or the zero Token, and the
 	// epoch of the key's user in both cases. A missing token is not an error.
@@ -74,8 +73,6 @@ const (
 	maxShards      = 256
 	tokensPerShard = 1024
 
-	epochsPerShard = 64
-
 	// How many expired tokens a Set removes at most: more than one, so that
 	// their number shrinks, and few, so that no Set takes long.
 	sweepStep = 4
@@ -94,8 +91,8 @@ type MemoryCache struct {
 
 // NewMemoryCache returns a cache of at most maxTokens tokens. 0 or less means
 // 100,000. A user may have any number of them. If the cache is full, expired
-// tokens make room, then the token that expires first. A token takes one to two
-// kilobytes.
+// tokens make room, then the token that expires first. Concurrent Sets may
+// exceed the bound by their number. A token takes one to two kilobytes.
 func NewMemoryCache(maxTokens int) *MemoryCache {
 	c := &MemoryCache{maxTokens: maxTokens}
 	c.shards()
@@ -131,18 +128,19 @@ func (c *MemoryCache) shards() []shard {
 type shard struct {
 	entries     *gocache.Cache // entryName to *entry
 	total       *atomic.Int64  // the number of tokens in all shards
-	epochs      [epochsPerShard]atomic.Uint64
-	firstExpiry atomic.Int64 // of queue, in Unix nanoseconds
+	firstExpiry atomic.Int64   // of queue, in Unix nanoseconds
 
-	mu    sync.Mutex  // serializes the writers
-	queue expiryQueue // the entries; guarded by mu
+	mu     sync.Mutex  // guards the fields below, and serializes the writers
+	queue  expiryQueue // the entries
+	epochs epochs
 }
 
-// entry is one cached token. Its key and token never change.
+// entry is one cached token. Its key, token and epoch never change.
 type entry struct {
 	key   Key
 	token Token
-	index int // in the queue; guarded by shard.mu
+	epoch uint64 // of the user. The entry is removed before that changes
+	index int    // in the queue; guarded by shard.mu
 }
 
 // entryName returns the name of a key's entry in go-cache: half of each hash. A
@@ -154,11 +152,10 @@ func entryName(key *Key) (name [32]byte) {
 	return name
 }
 
-// shard returns the shard and the epoch of a user.
-func (c *MemoryCache) shard(user *UserKey) (*shard, *atomic.Uint64) {
+// shard returns the shard of a user.
+func (c *MemoryCache) shard(user *UserKey) *shard {
 	shards := c.shards()
-	s := &shards[binary.LittleEndian.Uint64(user[:])%uint64(len(shards))]
-	return s, &s.epochs[binary.LittleEndian.Uint64(user[8:])%epochsPerShard]
+	return &shards[binary.LittleEndian.Uint64(user[:])%uint64(len(shards))]
 }
 
 // Len returns the number of tokens in the cache. Expired tokens count until
@@ -173,26 +170,26 @@ func (c *MemoryCache) Get(_ context.Context, key Key) (t Token, epoch uint64, er
 
 // get is Get for a caller that knows the time.
 func (c *MemoryCache) get(key *Key, now time.Time) (t Token, epoch uint64) {
-	s, userEpoch := c.shard(&key.User)
-	epoch = userEpoch.Load() // before the token, as Cache demands
+	s := c.shard(&key.User)
 	if e := s.get(key); e != nil && e.token.Expiry.After(now) {
-		return e.token, epoch
+		return e.token, e.epoch
 	}
-	return Token{}, epoch
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Token{}, s.epochs.of(key.User)
 }
 
 // Set implements [Cache]. The error is always nil.
 func (c *MemoryCache) Set(_ context.Context, key Key, t Token, epoch uint64) (kept bool, err error) {
-	s, userEpoch := c.shard(&key.User)
-	for c.Len() >= c.maxTokens && s.get(&key) == nil && t.Expiry.After(time.Now()) {
-		c.evict()
+	s := c.shard(&key.User)
+	for c.Len() >= c.maxTokens && s.needsRoom(&key, t, epoch) && c.evict() {
 	}
-	return s.set(userEpoch, &entry{key: key, token: t}, epoch), nil
+	return s.set(&entry{key: key, token: t}, epoch), nil
 }
 
 // evict removes the token that expires first. Concurrent Sets may exceed the
 // bound by their number; the next Set makes up for that.
-func (c *MemoryCache) evict() {
+func (c *MemoryCache) evict() (madeRoom bool) {
 	shards := c.shards()
 	first := &shards[0]
 	for i := range shards {
@@ -203,14 +200,19 @@ func (c *MemoryCache) evict() {
 	first.mu.Lock()
 	defer first.mu.Unlock()
 	// Another goroutine may have made room meanwhile.
-	if len(first.queue) > 0 && c.Len() >= c.maxTokens {
-		first.remove(first.queue[0])
+	if c.Len() < c.maxTokens {
+		return true
 	}
+	if len(first.queue) == 0 {
+		return false
+	}
+	first.remove(first.queue[0])
+	return true
 }
 
 // Forget implements [Cache]. The error is always nil.
 func (c *MemoryCache) Forget(_ context.Context, user UserKey) error {
-	s, userEpoch := c.shard(&user)
+	s := c.shard(&user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var entries []*entry
@@ -222,18 +224,19 @@ func (c *MemoryCache) Forget(_ context.Context, user UserKey) error {
 	for _, e := range entries {
 		s.remove(e)
 	}
-	userEpoch.Add(1) // after the removal: a reader of the new epoch must not see the old tokens
+	s.epochs.begin(user, maxForgets/len(c.shards()), time.Now())
 	return nil
 }
 
 // set replaces the entry of e's key, unless the user was forgotten since epoch.
-func (s *shard) set(userEpoch *atomic.Uint64, e *entry, epoch uint64) (kept bool) {
+func (s *shard) set(e *entry, epoch uint64) (kept bool) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if userEpoch.Load() != epoch {
+	if !s.accepts(&e.key, epoch) {
 		return false
 	}
+	e.epoch = s.epochs.of(e.key.User)
 	if old := s.named(&e.key); old != nil {
 		s.remove(old)
 	}
@@ -247,6 +250,21 @@ func (s *shard) set(userEpoch *atomic.Uint64, e *entry, epoch uint64) (kept bool
 		s.add(e)
 	}
 	return kept
+}
+
+// accepts reports whether the user was not forgotten since epoch. An entry that
+// has this epoch shows that as well. A Forget that was dropped since leaves the
+// user an earlier epoch. The caller holds mu.
+func (s *shard) accepts(key *Key, epoch uint64) bool {
+	old := s.get(key)
+	return epoch >= s.epochs.of(key.User) || old != nil && epoch == old.epoch
+}
+
+// needsRoom reports whether Set is going to add a token.
+func (s *shard) needsRoom(key *Key, t Token, epoch uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.get(key) == nil && s.accepts(key, epoch) && t.Expiry.After(time.Now())
 }
 
 // get returns the entry of key, or nil. It needs no lock.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -226,9 +227,9 @@ func TestFullMemoryCacheEvictsTheTokenThatExpiresFirst(t *testing.T) {
 	}
 }
 
-// TestMemoryCacheIsBoundedAcrossItsShards adds more tokens to a cache of several shards
-// than fit. In a full cache, each Set evicts the token of all shards that expires
-// first.
+// TestMemoryCacheIsBoundedAcrossItsShards adds more tokens to a cache of
+// several shards than fit. In a full cache, each Set evicts the token of all
+// shards that expires first.
 func TestMemoryCacheIsBoundedAcrossItsShards(t *testing.T) {
 	const most, tokens = 5000, 8000
 	for _, tt := range []struct {
@@ -275,8 +276,8 @@ func TestMemoryCacheIsBoundedAcrossItsShards(t *testing.T) {
 	}
 }
 
-// TestKeysWithEqualHalvesShareNoToken has keys that the cache stores under the same
-// name.
+// TestKeysWithEqualHalvesShareNoToken has keys that the cache stores under the
+// same name.
 func TestKeysWithEqualHalvesShareNoToken(t *testing.T) {
 	ann := keyOf(1, 1)
 	otherUser, otherParams := ann, ann
@@ -359,8 +360,8 @@ func TestMemoryCacheRemovesExpiredTokensStepByStep(t *testing.T) {
 	})
 }
 
-// TestConcurrentSetsExceedTheBoundByTheirNumber has several goroutines add tokens to
-// a full cache.
+// TestConcurrentSetsExceedTheBoundByTheirNumber has several goroutines add
+// tokens to a full cache.
 func TestConcurrentSetsExceedTheBoundByTheirNumber(t *testing.T) {
 	const most, writers, sets = 3000, 8, 2000
 	c := cacheTest{t, searchtoken.NewMemoryCache(most)}
@@ -412,8 +413,8 @@ func TestZeroMemoryCacheMayBeUsedConcurrently(t *testing.T) {
 	}
 }
 
-// TestMemoryCacheForgetDiscardsConcurrentSets runs Sets against a Forget. A token
-// from before the Forget must not be there after it.
+// TestMemoryCacheForgetDiscardsConcurrentSets runs Sets against a Forget. A
+// token from before the Forget must not be there after it.
 func TestMemoryCacheForgetDiscardsConcurrentSets(t *testing.T) {
 	c := cacheTest{t, searchtoken.NewMemoryCache(0)}
 	key := keyOf(1, 1)
@@ -431,8 +432,8 @@ func TestMemoryCacheForgetDiscardsConcurrentSets(t *testing.T) {
 	}
 }
 
-// TestMemoryCacheGetsNoOldTokenWithALaterEpoch forgets a user again and again while
-// others read. The value of each token is its epoch.
+// TestMemoryCacheGetsNoOldTokenWithALaterEpoch forgets a user again and again
+// while others read. The value of each token is its epoch.
 func TestMemoryCacheGetsNoOldTokenWithALaterEpoch(t *testing.T) {
 	c, key := cacheTest{t, searchtoken.NewMemoryCache(0)}, keyOf(1, 1)
 	var group sync.WaitGroup
@@ -466,6 +467,32 @@ func TestMemoryCacheGetsNoOldTokenWithALaterEpoch(t *testing.T) {
 	group.Wait()
 }
 
+// TestForgetCostsNoSetOfAnotherUser has a cache with one shard.
+func TestForgetCostsNoSetOfAnotherUser(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		forgotten func(i int) searchtoken.Key
+	}{
+		{"one user, again and again", func(int) searchtoken.Key { return keyOf(2, 1) }},
+		{"two users in turns", func(i int) searchtoken.Key { return keyOf(2+i%2, 1) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, key := cacheTest{t, searchtoken.NewMemoryCache(1)}, keyOf(1, 1)
+			_, epoch, _ := c.Get(t.Context(), key)
+			for i := range 500_000 {
+				c.forget(tt.forgotten(i))
+			}
+			kept, err := c.Set(t.Context(), key, searchtoken.Token{Value: "t", Expiry: time.Now().Add(time.Hour)}, epoch)
+			if !kept || err != nil {
+				t.Errorf("Set() = %v, %v, want true", kept, err)
+			}
+			if _, after, _ := c.Get(t.Context(), key); after != epoch {
+				t.Errorf("the epoch went from %d to %d", epoch, after)
+			}
+		})
+	}
+}
+
 func TestMemoryCacheHitDoesNotAllocate(t *testing.T) {
 	c, key := cacheTest{t, searchtoken.NewMemoryCache(0)}, keyOf(1, 1)
 	c.set(key, "t", time.Hour)
@@ -496,8 +523,8 @@ func (f limitFunc) AllowRenewal(
 	return f(interval, burst)
 }
 
-// TestClaimerAndRenewalLimiterWorkAlone has a Cache that implements one of the two
-// optional interfaces.
+// TestClaimerAndRenewalLimiterWorkAlone has a Cache that implements one of the
+// two optional interfaces.
 func TestClaimerAndRenewalLimiterWorkAlone(t *testing.T) {
 	var claims, releases, limits int
 	claimer := claimFunc(func() (func(), error) {
@@ -551,5 +578,39 @@ func TestClaimerAndRenewalLimiterWorkAlone(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRefusedSetRemovesNoToken lets a Set from before a Forget reach a full
+// cache.
+func TestRefusedSetRemovesNoToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cacheTest{t, searchtoken.NewMemoryCache(2)}
+		ann, bob, cyd := keyOf(1, 1), keyOf(2, 1), keyOf(3, 1)
+		epoch := c.epoch(cyd)
+		c.set(ann, "a", time.Hour)
+		c.set(bob, "b", time.Hour)
+		c.forget(cyd)
+		if kept := c.setAt(cyd, "c", time.Hour, epoch); kept {
+			t.Error("the Set was kept")
+		}
+		if diff := cmp.Diff([]string{"a", "b", ""}, c.values(ann, bob, cyd)); diff != "" {
+			t.Errorf("tokens (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestSetEndsEvenIfNoTokenExpires fills a cache of several shards with tokens
+// that live as long as a time can tell.
+func TestSetEndsEvenIfNoTokenExpires(t *testing.T) {
+	c := searchtoken.NewMemoryCache(4096)
+	forever := searchtoken.Token{Value: "t", Expiry: time.Unix(0, math.MaxInt64)}
+	for i := range 5000 {
+		if _, err := c.Set(t.Context(), keyOf(i, 0), forever, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := c.Len(); n < 4096 || n > 5000 {
+		t.Errorf("%d tokens", n)
 	}
 }

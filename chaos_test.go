@@ -39,13 +39,14 @@ const (
 	clockSkew     = 90 * time.Second // of the platform's clock
 )
 
-// TestChaos runs two Middlewares that share a Cache through two days in which every
-// part fails at some time. After each answer and before each call of the platform,
-// it checks the package's promises. It models the package's rules a second time, on
-// purpose, and shares no code with it.
+// TestChaos runs two Middlewares that share a Cache through two days in which
+// every part fails at some time. After each answer and before each call of the
+// platform, it checks the package's promises. It models the package's rules a
+// second time, on purpose, and shares no code with it.
 //
-// A seed decides who requests what and when, and which part fails. The scheduler
-// decides on the order within one moment, and the package on its jitter.
+// A seed decides who requests what and when, and which part fails. The
+// scheduler decides on the order within one moment, and the package on its
+// jitter.
 func TestChaos(t *testing.T) {
 	seeds := []uint64{1, 4}
 	if *chaosSeed != 0 {
@@ -92,8 +93,8 @@ type weather struct {
 	victim                         *visitor // Coveo refuses this user with 400
 }
 
-// instance is one process of the site. world.mu guards the fields below m, which
-// describe its calls.
+// instance is one process of the site. world.mu guards the fields below m,
+// which describe its calls.
 type instance struct {
 	*world
 	routes   []*route
@@ -103,7 +104,10 @@ type instance struct {
 	forced   map[string]*rate.Limiter // renewals that replace a good token, by user
 
 	// Failures that count for the whole platform.
-	failures       int // in a row, without another answer between them
+	failures       map[string]bool      // users whose calls failed in a row, without another answer between them
+	failing        map[string]bool      // users whose last call failed. True: they failed again after a recovery
+	recovered      map[string]time.Time // of failing: the first recovery since their last failure
+	unforgotten    map[string]time.Time // when the Cache failed to forget a user; tokens from before do not count
 	outage         backoff
 	limited, until time.Time // a 429 forbids calls between the two
 }
@@ -114,8 +118,8 @@ type backoff struct {
 	at, until time.Time
 }
 
-// add counts another failure. The package's jitter shortens the delay by at most a
-// tenth.
+// add counts another failure. The package's jitter shortens the delay by at
+// most a tenth.
 func (r *backoff) add() {
 	delay := min(time.Second<<min(r.tries, 10), time.Minute)
 	r.tries, r.at = r.tries+1, time.Now()
@@ -212,7 +216,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 }
 
 func (w *world) newInstance(store sessions.Store) *instance {
-	s := &instance{world: w, open: map[*call]bool{}, backoffs: map[grant]*backoff{}, forced: map[string]*rate.Limiter{}}
+	s := &instance{world: w, open: map[*call]bool{}, backoffs: map[grant]*backoff{}, forced: map[string]*rate.Limiter{},
+		failures: map[string]bool{}, failing: map[string]bool{}, recovered: map[string]time.Time{}, unforgotten: map[string]time.Time{}}
 	s.m = newMiddleware(w.t, searchtoken.Config{
 		APIKey:   searchtokentest.DefaultAPIKey,
 		Identify: searchtoken.SessionEmail(store, "session", "email"),
@@ -247,8 +252,8 @@ func (w *world) newInstance(store sessions.Store) *instance {
 	return s
 }
 
-// step changes the weather, and runs visits for some minutes. It returns when no
-// visit and no call is in flight.
+// step changes the weather, and runs visits for some minutes. It returns when
+// no visit and no call is in flight.
 func (w *world) step() {
 	w.changeWeather()
 	span := time.Duration(w.rng.Int64N(int64(3 * time.Minute)))
@@ -334,10 +339,12 @@ func (w *world) logout(u *visitor, s *instance) {
 			delete(s.backoffs, g)
 		}
 	}
+	delete(s.unforgotten, u.name)
 	if err == nil {
 		u.forgot[s] = max(u.forgot[s], l.effect)
 		return
 	}
+	s.unforgotten[u.name] = l.ended
 	for c := range s.open {
 		if c.visit.name == u.name {
 			c.forgottenAt = w.clock
@@ -345,7 +352,8 @@ func (w *world) logout(u *visitor, s *instance) {
 	}
 }
 
-// newVisit returns the next visit of u to s. If login is true, u logs in before.
+// newVisit returns the next visit of u to s. If login is true, u logs in
+// before.
 func (w *world) newVisit(u *visitor, s *instance, login bool) *visit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -423,8 +431,8 @@ func (w *world) run(v *visit) {
 	}
 }
 
-// forgets returns the number of Forgets since a call began, or since the fetch that
-// makes the call looked into the Cache.
+// forgets returns the number of Forgets since a call began, or since the fetch
+// that makes the call looked into the Cache.
 func (w *world) forgets(began time.Time) (n int) {
 	if w.weather.cacheSlow > 0 {
 		began = began.Add(-slowestCache)
@@ -444,7 +452,8 @@ func (w *world) fail(v *visit, name, wrong string) {
 		name, wrong)
 }
 
-// left returns the remaining life of a token at now, and the route's margins for it.
+// left returns the remaining life of a token at now, and the route's margins
+// for it.
 func (r *route) left(
 	issued time.Time, life time.Duration, now time.Time,
 ) (left, minRemaining, refreshBefore time.Duration) {
@@ -462,6 +471,9 @@ func (v *visit) cached() (t searchtoken.Token, since time.Time) {
 	key, ok := v.instance.keys[v.grant]
 	if ok {
 		t, _, _ = v.instance.memory.Get(context.Background(), key)
+	}
+	if at, ok := v.instance.unforgotten[v.name]; ok && !t.Issued.After(at) {
+		t = searchtoken.Token{}
 	}
 	return t, v.instance.kept[key]
 }
@@ -483,7 +495,8 @@ func claimsOf(token string) (c searchtokentest.Claims) {
 	return c
 }
 
-// answerChecks check the answer to a request. Each returns what is wrong, or "".
+// answerChecks check the answer to a request. Each returns what is wrong, or
+// "".
 var answerChecks = []struct {
 	name   string
 	broken func(v *visit) string
@@ -557,8 +570,9 @@ var answerChecks = []struct {
 }
 
 // callChecks check a call before it begins. Together they bound the calls of an
-// instance: it makes a call for a grant only if the Cache has no fresh token, one at
-// a time, and after failures with a delay that doubles. Renewals have a limit.
+// instance: it makes a call for a grant only if the Cache has no fresh token,
+// one at a time, and after failures with a delay that doubles. Renewals have a
+// limit.
 var callChecks = []struct {
 	name   string
 	broken func(s *instance, c *call) string
@@ -710,7 +724,8 @@ func (w *world) fault(v *visit) (f searchtokentest.Fault) {
 	return f
 }
 
-// answer returns the answer of the platform, or that of a platform with the fault.
+// answer returns the answer of the platform, or that of a platform with the
+// fault.
 func (s *instance) answer(
 	r *http.Request, fault searchtokentest.Fault, there, back time.Duration,
 ) (resp *http.Response, token string, err error) {
@@ -748,20 +763,36 @@ func (s *instance) conclude(c *call, resp *http.Response, token string) {
 	}
 	if resp == nil || resp.StatusCode >= 500 || resp.StatusCode == 429 {
 		s.seen["failures"]++
-		s.failures++
+		user := g.user
+		recovered, known := s.recovered[user]
+		s.failing[user] = s.failing[user] || known && c.began.After(recovered)
+		if !s.failing[user] {
+			s.failures[user] = true
+		}
+		delete(s.recovered, user)
 		delete(s.backoffs, g) // the recovery of the platform ends the backoff of every grant
 		limited := resp != nil && resp.StatusCode == 429
 		if limited {
 			s.limited, s.until = now, later(s.until, now.Add(retryAfter(resp.Header.Get("Retry-After"))))
 		}
-		// Calls that were in flight when the last failure was counted do not count.
-		if (limited || s.failures >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)) {
+		// Calls that were in flight when the last failure was counted do not
+		// count.
+		if (limited || len(s.failures) >= 3) && (s.outage.tries == 0 || c.began.After(s.outage.at)) {
 			s.outage.add()
 		}
 		return
 	}
-	s.failures = 0
+	clear(s.failures)
+	delete(s.failing, g.user)
+	delete(s.recovered, g.user)
 	if !now.Before(s.until) {
+		if s.outage.tries > 0 {
+			for user := range s.failing {
+				if s.recovered[user].IsZero() {
+					s.recovered[user] = now
+				}
+			}
+		}
 		s.outage = backoff{}
 	}
 	if token != "" {
@@ -795,7 +826,8 @@ func retryAfter(header string) time.Duration {
 	return min(after, 5*time.Minute)
 }
 
-// newCache returns a Cache that fails and is slow with the probabilities of the weather.
+// newCache returns a Cache that fails and is slow with the probabilities of the
+// weather.
 func (w *world) newCache() searchtoken.Cache {
 	trouble := func(ctx context.Context) error {
 		w.mu.Lock()
@@ -851,7 +883,8 @@ func (w *world) newCache() searchtoken.Cache {
 	}
 }
 
-// recover checks that everybody gets a page some minutes after the last failure.
+// recover checks that everybody gets a page some minutes after the last
+// failure.
 func (w *world) recover() {
 	w.mu.Lock()
 	w.weather = weather{}

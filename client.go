@@ -7,35 +7,32 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
-const (
-	fetchTimeout  = 10 * time.Second // for a whole token call
-	maxRetryAfter = 5 * time.Minute  // an upstream may ask for weeks
-	maxAnswer     = 1 << 20          // bytes
-
-	// A longer token fits neither into a URL nor into the body of a renewal.
-	maxTokenLength = 15 << 10 // bytes
-)
+// fetchTimeout bounds a whole token call.
+const fetchTimeout = 10 * time.Second
 
 // Issuer gets search tokens, as [Client] does from Coveo.
 //
 // Issue must be safe for concurrent use. It must not modify or keep p, and
 // should return when ctx is done. If the platform answered, the error should be
 // or wrap an *[APIError], since its StatusCode and RetryAfter decide when Issue
-// is called again. A zero Issued becomes the moment of the call. A zero Expiry
-// is computed from the Value. An Expiry later than the requested ValidFor is
-// cut to it.
+// is called again.
+//
+// A zero Issued becomes the moment of the call. An Issuer whose tokens may be
+// older must set it: a token without it whose JWT expired more than an hour ago
+// is refused. A zero Expiry is computed from the Value. An Expiry later than
+// Issued plus the requested ValidFor is cut to that.
 type Issuer interface {
 	Issue(ctx context.Context, p TokenParams) (Token, error)
 }
@@ -56,8 +53,8 @@ type ClientConfig struct {
 	// (https://docs.coveo.com/en/1718). Either APIKey or Credential is
 	// required.
 	APIKey string
-	// Credential returns the API key for each call, for keys that rotate. It
-	// must be safe for concurrent use.
+	// Credential returns the API key for each call, for keys that rotate. White
+	// space around the key is removed. It must be safe for concurrent use.
 	Credential func(context.Context) (string, error)
 	// HTTPClient makes the calls. Redirects are never followed, even if its
 	// CheckRedirect allows them. A Timeout of 0 becomes 10 seconds for the
@@ -66,6 +63,17 @@ type ClientConfig struct {
 	//
 	// A [Middleware] waits at most 10 seconds, even if the Timeout is longer.
 	HTTPClient *http.Client
+}
+
+// Format prints cfg without its APIKey, for every verb. Package fmt does not
+// call it for an unexported field of another struct: do not print a struct that
+// holds a ClientConfig in such a field.
+func (cfg ClientConfig) Format(f fmt.State, _ rune) {
+	type config ClientConfig // without Format
+	if cfg.APIKey != "" {
+		cfg.APIKey = "[redacted]"
+	}
+	fmt.Fprintf(f, "%+v", config(cfg))
 }
 
 // Client is an [Issuer] that calls Coveo's REST API. Use [NewClient] to make
@@ -94,9 +102,10 @@ func checkCredential(apiKey string, credential func(context.Context) (string, er
 		return fault("APIKey", "is required, unless Credential is set")
 	case apiKey != "" && credential != nil:
 		return fault("APIKey, Credential", "exclude each other; set one of them")
-	case apiKey != "" && !validAPIKey(apiKey):
-		return fault("APIKey", "contains white space or other characters that no API key has;"+
-			" trim what was read from a file or a variable")
+	case apiKey != "":
+		if reason := apiKeyFault(apiKey); reason != "" {
+			return fault("APIKey", reason)
+		}
 	}
 	return nil
 }
@@ -111,12 +120,16 @@ func newClient(platform string, cfg ClientConfig) *Client {
 		// All calls go to one host. The default of 2 idle connections would
 		// close the connections of every burst.
 		t.MaxIdleConnsPerHost = t.MaxIdleConns
+		// Pings find a dead connection within 7 seconds, and leave 3 of the 10
+		// for a call on another one. So does the timeout of a TLS handshake.
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
+		t.TLSHandshakeTimeout = 7 * time.Second
 		client.Transport = t
 	}
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 	}
-	client.Transport = noRedirects{client.Transport}
+	client.Transport = noRedirects{repeatOnce{client.Transport}}
 	client.Timeout = cmp.Or(client.Timeout, fetchTimeout)
 	credential := cfg.Credential
 	if credential == nil {
@@ -141,12 +154,47 @@ func (t noRedirects) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// repeatOnce repeats a call whose connection died before the answer began, or
+// could not be set up in time. On a reused connection, it also repeats a call
+// whose answer broke off in its header. A second token does no harm.
+type repeatOnce struct{ http.RoundTripper }
+
+func (t repeatOnce) RoundTrip(r *http.Request) (*http.Response, error) {
+	var connected, reused, answered atomic.Bool
+	trace := &httptrace.ClientTrace{
+		GotConn: func(conn httptrace.GotConnInfo) {
+			connected.Store(true)
+			reused.Store(conn.Reused)
+		},
+		GotFirstResponseByte: func() { answered.Store(true) },
+	}
+	resp, err := t.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if err == nil || r.Context().Err() != nil {
+		return resp, err
+	}
+	if died := connected.Load() && (reused.Load() || !answered.Load()); !died && !isTimeout(err) {
+		return nil, err
+	}
+	again := r.Clone(r.Context())
+	if again.Body, err = r.GetBody(); err != nil {
+		return nil, err
+	}
+	return t.RoundTripper.RoundTrip(again)
+}
+
+// isTimeout reports whether err says that the network was too slow.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
 // Issue requests a token: POST /rest/search/v2/token
 // (https://docs.coveo.com/en/56/#request-a-search-token).
 //
 // It returns the error of p.Validate without a call, and an *[APIError] if the
 // answer contains no token. Every other error comes from Credential, from the
-// network or from ctx.
+// network or from ctx. After a 401, Issue calls Credential again, and repeats
+// the request once if the key has changed.
 func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 	if err := p.Validate(); err != nil {
 		return Token{}, err
@@ -157,13 +205,36 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.http.Timeout)
 	defer cancel()
+	key, err := c.readKey(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	t, err := c.request(ctx, p, body, key)
+	var api *APIError
+	if errors.As(err, &api) && api.StatusCode == http.StatusUnauthorized {
+		// Only a key that is replaced at this moment differs.
+		if another, keyErr := c.readKey(ctx); keyErr == nil && another != key {
+			return c.request(ctx, p, body, another)
+		}
+	}
+	return t, err
+}
+
+// readKey returns the API key.
+func (c *Client) readKey(ctx context.Context) (string, error) {
 	key, err := c.credential(ctx)
 	if err != nil {
-		return Token{}, redact.Error(fmt.Errorf("searchtoken: Credential: %w", err))
+		return "", redact.Error(fmt.Errorf("searchtoken: Credential: %w", err))
 	}
-	if !validAPIKey(key) {
-		return Token{}, errors.New("searchtoken: Credential: returned no API key, or one with white space in it")
+	key = strings.TrimSpace(key) // files end with a newline
+	if reason := apiKeyFault(key); reason != "" {
+		return "", errors.New("searchtoken: Credential: the API key that it returned " + reason)
 	}
+	return key, nil
+}
+
+// request makes one call, with p encoded as body.
+func (c *Client) request(ctx context.Context, p TokenParams, body []byte, key string) (Token, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return Token{}, fmt.Errorf("searchtoken: %w", err)
@@ -171,8 +242,11 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 	req.Header.Set("Authorization", "Bearer "+key)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
+	// net/http repeats a request with this entry if the server closes a reused
+	// connection. The header is not sent, and a second token does no harm.
+	req.Header["Idempotency-Key"] = nil
 
-	issued := now()
+	requested := now()
 	resp, err := c.http.Do(req)
 	known := append(namesIn(p), key)
 	if err != nil {
@@ -190,12 +264,39 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 		}
 		return Token{}, apiErr
 	}
+	issued, err := issuedAt(value, requested, resp.Header.Get("Date"))
+	if err != nil {
+		return Token{}, err
+	}
 	return Token{Value: value, Issued: issued, Expiry: expiry(value, issued, p.validFor())}, nil
 }
 
-// validAPIKey reports whether key can stand in a header: visible ASCII only.
-func validAPIKey(key string) bool {
-	return key != "" && strings.IndexFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+var (
+	// bearerToken is the syntax of RFC 6750, which fits into a header and a
+	// URL.
+	bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+	// bearerPrefix matches what is left of a header in front of a key.
+	bearerPrefix = regexp.MustCompile(`(?i)^\s*(?:authorization\s*:\s*)?bearer(?:\s|$)`)
+)
+
+// apiKeyFault says what is wrong with an API key or an access token, without
+// the key. An empty text means that nothing is.
+func apiKeyFault(key string) string {
+	switch {
+	case key == "":
+		return "is empty"
+	case bearerPrefix.MatchString(key):
+		return `starts with "Bearer "; use the key alone`
+	case strings.ContainsAny(key, "\"'`"):
+		return "contains quotes; use the key without them"
+	case strings.ContainsAny(key, "${}%<>"):
+		return "looks like a variable or a placeholder that was not replaced"
+	case !bearerToken.MatchString(key):
+		return "contains white space or other characters that no API key has;" +
+			" trim what was read from a file or a variable"
+	}
+	return ""
 }
 
 // namesIn returns the names in p, to redact them in an error.
@@ -207,119 +308,30 @@ func namesIn(p TokenParams) []string {
 	return names
 }
 
-// bearerToken is the syntax of RFC 6750, which fits into a header and a URL.
-var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
-
-// readAnswer returns the token in resp, or an APIError that says what resp has
-// instead. The error is that of a connection that was too slow.
-func readAnswer(resp *http.Response) (value string, apiErr *APIError, err error) {
-	apiErr = &APIError{
-		StatusCode: resp.StatusCode,
-		RequestID:  resp.Header.Get("X-Request-ID"),
-		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	var timeout net.Error
-	slow := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.Canceled)
-	switch {
-	case slow && resp.StatusCode == http.StatusOK:
-		return "", nil, fmt.Errorf("searchtoken: reading Coveo's answer: %w", err)
-	case err != nil:
-		apiErr.Message = "the answer was cut off"
-		return "", apiErr, nil
-	case len(body) > maxAnswer:
-		apiErr.Message = "the answer is longer than 1 MiB"
-		return "", apiErr, nil
-	}
-	// Some of Coveo's errors have a type, others an errorCode, and a code may
-	// be a number.
-	var answer struct {
-		Token     json.RawMessage `json:"token"`
-		Message   json.RawMessage `json:"message"`
-		Type      json.RawMessage `json:"type"`
-		ErrorCode json.RawMessage `json:"errorCode"`
-	}
-	isObject := bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && json.Unmarshal(body, &answer) == nil
-	if isObject {
-		apiErr.Message = text(answer.Message)
-		apiErr.Type = cmp.Or(text(answer.Type), text(answer.ErrorCode))
-		value = text(answer.Token)
-	}
-	blocked := strings.EqualFold(resp.Header.Get("X-Coveo-Waf-Action"), "block")
-	switch {
-	case blocked:
-		apiErr.Message = "a web application firewall blocked the request"
-	case !isObject && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"):
-		apiErr.Message = "the answer is an HTML page, perhaps of a firewall or a proxy"
-	case !isObject && len(body) > 0:
-		apiErr.Message = "the answer is not a JSON object"
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		apiErr.Message = cmp.Or(apiErr.Message, "redirects are not followed; set PlatformURL to the address of the API")
-	case resp.StatusCode != http.StatusOK:
-	case value == "":
-		apiErr.Message = cmp.Or(apiErr.Message, "the answer has no token")
-	case len(value) > maxTokenLength || !bearerToken.MatchString(value):
-		apiErr.Message = "the token in the answer is malformed"
-	default:
-		return value, nil, nil
-	}
-	return "", apiErr, nil
-}
-
-// text returns the string in raw, or the number in raw as a string.
-func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var n json.Number
-	if json.Unmarshal(raw, &n) == nil {
-		return n.String()
-	}
-	return ""
-}
-
-// parseRetryAfter returns the value of a Retry-After header, in seconds or as a
-// date, cut to 5 minutes. A malformed header is 0.
-func parseRetryAfter(header string, now time.Time) time.Duration {
-	header = strings.TrimSpace(header)
-	if header == "" {
-		return 0
-	}
-	if strings.Trim(header, "0123456789") == "" {
-		seconds, err := strconv.ParseInt(header, 10, 64)
-		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
-			return maxRetryAfter
-		}
-		return time.Duration(seconds) * time.Second
-	}
-	date, err := http.ParseTime(header)
-	if err != nil {
-		return 0
-	}
-	return min(max(date.Sub(now), 0), maxRetryAfter)
-}
-
 // AccessToken returns an [Issuer] that always returns the same token: a
 // developer's own platform access token (https://docs.coveo.com/en/123), to try
 // a page without an API key. Every visitor then searches as that developer, so
 // never use it on a site that others can reach.
 //
 // The token is used until expires, but at most for 4 hours, the longest life of
-// a session on Coveo's platform. A zero expires means 4 hours. After that,
-// Issue returns an error. Issue is safe for concurrent use.
+// a session on Coveo's platform. A zero expires means 4 hours. After that, and
+// for a value that cannot be a token, Issue returns an error. White space
+// around the value is removed. Issue is safe for concurrent use.
 func AccessToken(value string, expires time.Time) Issuer {
 	latest := now().Add(4 * time.Hour)
 	if expires.IsZero() || expires.After(latest) {
 		expires = latest
 	}
-	return accessToken{Token{Value: value, Expiry: expires.Round(0)}}
+	return accessToken{Token{Value: strings.TrimSpace(value), Expiry: expires.Round(0)}}
 }
 
 type accessToken struct{ Token }
 
 func (t accessToken) Issue(context.Context, TokenParams) (Token, error) {
 	issued := now()
+	if reason := apiKeyFault(t.Value); reason != "" {
+		return Token{}, errors.New("searchtoken: the access token given to AccessToken " + reason)
+	}
 	if !t.Expiry.After(issued) {
 		return Token{}, errors.New("searchtoken: the access token given to AccessToken has expired;" +
 			" log in to the Coveo platform again to get another one")

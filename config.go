@@ -35,7 +35,8 @@ type Config struct {
 	// Issuer is required.
 	APIKey string
 	// Credential returns the API key for each call of the platform, for keys
-	// that rotate. It must be safe for concurrent use. Its errors are logged.
+	// that rotate. White space around the key is removed. It must be safe for
+	// concurrent use. Its errors are logged.
 	Credential func(context.Context) (string, error)
 	// PlatformURL is the base URL of Coveo's APIs, for this server and for the
 	// browser: https, or http on loopback. Default: the organization's own
@@ -61,10 +62,11 @@ type Config struct {
 	// HTTPClient makes the token calls. See [ClientConfig]. Default: a client
 	// with a timeout of 10 seconds that honors HTTPS_PROXY.
 	HTTPClient *http.Client
-	// MaxInFlight is the maximum number of concurrent token calls, if the
-	// Issuer returns when its context is done. Further requests queue, each
-	// within its context. Refreshes in the background never queue: they start
-	// only if a call is free. Default: 64.
+	// MaxInFlight is the maximum number of concurrent token calls, if the Issuer
+	// returns when its context is done. One user has at most a quarter of them,
+	// but at least one; all anonymous visitors are one user. Further requests
+	// queue, each within its context, and the users take turns. A refresh in the
+	// background starts only if a call is free. Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, of the Cache
 	// and of the session store, at most one line per minute about each. At
@@ -99,20 +101,22 @@ type Route struct {
 	//
 	// Prepare runs for pages and for renewals. It may depend only on what both
 	// requests carry (session, host, cookie). It must return an error if that
-	// is missing, and never a wider grant. Its errors are logged and answered
+	// is missing, and never a wider grant. Each new grant is a call of the
+	// platform, so check the Host against the known tenants: a visitor can send
+	// any. Its errors are logged and answered
 	// with 500, or with the status of the error of this package that they wrap.
 	// Parameters that Coveo would refuse are a 500. Default: none.
 	Prepare func(*http.Request, *TokenParams) error
 	// MinRemaining is the shortest remaining life of a token that a page gets.
 	// A token with less is expired: the request waits for another one. Default:
 	// 2 minutes, because Coveo's libraries renew a token in its last minute.
-	// Use hours for pages with IPX, which cannot renew. At most half of a
-	// token's life.
+	// Use hours for pages with IPX, which cannot renew. At most half of
+	// Params.ValidFor.
 	MinRemaining time.Duration
 	// RefreshBefore is how long before its expiry a token is refreshed in the
 	// background. It must be more than MinRemaining. Default: MinRemaining plus
 	// a tenth of the rest of the token's life, at least 5 minutes. At most
-	// three quarters of a token's life.
+	// three quarters of Params.ValidFor.
 	RefreshBefore time.Duration
 	// RenewURL is the path of the route's RenewHandler as the browser sees it,
 	// for example "/coveo/token". Default: none, and pages do not renew their
@@ -130,6 +134,17 @@ type Route struct {
 	// for operators, not for visitors. Default: a handler that answers with the
 	// status and its standard text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+}
+
+// Format prints cfg without its APIKey, for every verb. Package fmt does not
+// call it for an unexported field of another struct: do not print a struct that
+// holds a Config in such a field.
+func (cfg Config) Format(f fmt.State, _ rune) {
+	type config Config // without Format
+	if cfg.APIKey != "" {
+		cfg.APIKey = "[redacted]"
+	}
+	fmt.Fprintf(f, "%+v", config(cfg))
 }
 
 // validate returns an error that names every bad field of cfg, and the base
@@ -160,13 +175,19 @@ func (r *Route) validate() error {
 	if len(r.Params.UserIDs) > 0 {
 		bad("Params.UserIDs", "must be empty; Identify returns the user")
 	}
-	if r.MinRemaining < 0 {
+	life := min(max(r.Params.validFor(), minValidFor), maxValidFor) // a bad ValidFor is its own fault
+	switch {
+	case r.MinRemaining < 0:
 		bad("MinRemaining", "must not be negative; 0 is the default, 2m")
+	case r.MinRemaining > life/2:
+		bad("MinRemaining", fmt.Sprintf("%v is more than half of Params.ValidFor, %v", r.MinRemaining, life))
 	}
-	if r.RefreshBefore < 0 {
+	switch minRemaining := cmp.Or(r.MinRemaining, defaultMinRemaining); {
+	case r.RefreshBefore < 0:
 		bad("RefreshBefore", "must not be negative; 0 is the default")
-	}
-	if minRemaining := cmp.Or(r.MinRemaining, defaultMinRemaining); r.RefreshBefore > 0 && r.RefreshBefore <= minRemaining {
+	case r.RefreshBefore > life/4*3:
+		bad("RefreshBefore", fmt.Sprintf("%v is more than three quarters of Params.ValidFor, %v", r.RefreshBefore, life))
+	case r.RefreshBefore > 0 && r.RefreshBefore <= minRemaining:
 		bad("RefreshBefore", fmt.Sprintf("must be more than MinRemaining, %v", minRemaining))
 	}
 	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {

@@ -3,6 +3,9 @@ package searchtoken_test
 import (
 	"context"
 	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -40,25 +43,55 @@ func TestNewNamesEveryFault(t *testing.T) {
 		},
 		{"API key with a newline", func(c *config) { c.APIKey += "\n" }, []string{"APIKey"}},
 		{"unknown environment", func(c *config) { c.Environment = "production" }, []string{"Environment"}},
-		{
-			name:   "user in Params",
-			change: func(c *config) { c.Params.UserIDs = searchtoken.Email("a").UserIDs },
-			want:   []string{"Params.UserIDs"},
-		},
-		{
-			name:   "refresh after the default expiry",
-			change: func(c *config) { c.RefreshBefore = 2 * time.Minute },
-			want:   []string{"RefreshBefore"},
-		},
+		{"user in Params", func(c *config) { c.Params.UserIDs = searchtoken.Email("a").UserIDs }, []string{"Params.UserIDs"}},
+		{"refresh after the default expiry", func(c *config) { c.RefreshBefore = 2 * time.Minute }, []string{"RefreshBefore"}},
 		{"refresh before the default expiry", func(c *config) { c.RefreshBefore = 2*time.Minute + 1 }, nil},
 		{
 			"refresh at the expiry",
 			func(c *config) { c.MinRemaining, c.RefreshBefore = time.Hour, time.Hour },
 			[]string{"RefreshBefore"},
 		},
+		{"refresh before the expiry", func(c *config) { c.MinRemaining, c.RefreshBefore = time.Hour, time.Hour+1 }, nil},
+		{"expiry at half of the life", func(c *config) { c.MinRemaining = 12 * time.Hour }, nil},
+		{"expiry before half of the life", func(c *config) { c.MinRemaining = 12*time.Hour + 1 }, []string{"MinRemaining"}},
 		{
-			name:   "refresh before the expiry",
-			change: func(c *config) { c.MinRemaining, c.RefreshBefore = time.Hour, time.Hour+1 },
+			"expiry at half of the given life",
+			func(c *config) { c.Params.ValidFor, c.MinRemaining = time.Hour, 30*time.Minute },
+			nil,
+		},
+		{
+			"expiry before half of the given life",
+			func(c *config) { c.Params.ValidFor, c.MinRemaining = time.Hour, 30*time.Minute+1 },
+			[]string{"MinRemaining"},
+		},
+		{"refresh at a quarter of the life", func(c *config) { c.RefreshBefore = 18 * time.Hour }, nil},
+		{"refresh before a quarter of the life", func(c *config) { c.RefreshBefore = 18*time.Hour + 1 }, []string{"RefreshBefore"}},
+		{
+			"refresh at a quarter of the given life",
+			func(c *config) { c.Params.ValidFor, c.RefreshBefore = time.Hour, 45*time.Minute },
+			nil,
+		},
+		{
+			"refresh before a quarter of the given life",
+			func(c *config) { c.Params.ValidFor, c.RefreshBefore = time.Hour, 45*time.Minute+1 },
+			[]string{"RefreshBefore"},
+		},
+		{
+			"margins of a day for an hour",
+			func(c *config) {
+				c.Params.ValidFor, c.MinRemaining, c.RefreshBefore = time.Hour, 8*time.Hour, 12*time.Hour
+			},
+			[]string{"MinRemaining", "RefreshBefore"},
+		},
+		{
+			"default margins in the shortest life",
+			func(c *config) { c.Params.ValidFor = 15 * time.Minute },
+			nil,
+		},
+		{
+			"margins that fit a life that is too long",
+			func(c *config) { c.Params.ValidFor, c.MinRemaining = 48*time.Hour, 12*time.Hour },
+			[]string{"Params.ValidFor"},
 		},
 		{
 			"all at once",
@@ -101,13 +134,76 @@ func TestWithNamesEveryFaultOfARoute(t *testing.T) {
 	}
 }
 
+func TestMarginThatCannotBeMetIsRefusedWithBothFields(t *testing.T) {
+	want := "searchtoken: MinRemaining: 8h0m0s is more than half of Params.ValidFor, 1h0m0s\n" +
+		"RefreshBefore: 9h0m0s is more than three quarters of Params.ValidFor, 1h0m0s"
+	change := func(r *searchtoken.Route) {
+		r.Params.ValidFor, r.MinRemaining, r.RefreshBefore = time.Hour, 8*time.Hour, 9*time.Hour
+	}
+	_, ofNew := searchtoken.New(validConfig(func(c *searchtoken.Config) { change(&c.Route) }))
+	_, ofWith := newMiddleware(t, searchtoken.Config{}).With(change)
+	for name, err := range map[string]error{"New": ofNew, "With": ofWith} {
+		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("error of %s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestConfigHidesItsAPIKey(t *testing.T) {
+	cfg := validConfig(func(*searchtoken.Config) {})
+	client := searchtoken.ClientConfig{OrganizationID: "acme", APIKey: apiKey}
+	show := map[string]func(v any) string{
+		"error":    func(v any) string { return fmt.Errorf("configuring %v", v).Error() },
+		"text log": logged(func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }),
+		"JSON log": logged(func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }),
+		"template": func(v any) string {
+			var b strings.Builder
+			if err := template.Must(template.New("").Parse(`{{.}}`)).Execute(&b, v); err != nil {
+				t.Fatal(err)
+			}
+			return b.String()
+		},
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%-200v"} {
+		show[verb] = func(v any) string { return fmt.Sprintf(verb, v) }
+	}
+	for name, show := range show {
+		for _, v := range []any{
+			cfg, &cfg, client, &client,
+			[]searchtoken.Config{cfg}, map[string]any{"c": client}, struct{ C searchtoken.Config }{cfg},
+		} {
+			t.Run(fmt.Sprintf("%s of %T", name, v), func(t *testing.T) {
+				got := show(v)
+				if got == "" {
+					t.Error("nothing is shown")
+				}
+				checkHidden(t, strings.ToLower(got), apiKey, fmt.Sprintf("%x", apiKey))
+			})
+		}
+	}
+	if got := fmt.Sprintf("%+v", cfg); !strings.Contains(got, "OrganizationID:acme") || !strings.Contains(got, "APIKey:[redacted]") {
+		t.Errorf("%q does not show the other fields", got)
+	}
+	if got := fmt.Sprintf("%v", searchtoken.ClientConfig{}); strings.Contains(got, "redacted") {
+		t.Errorf("%q looks as if there were a key", got)
+	}
+}
+
+// logged returns what a handler of log/slog writes about a value.
+func logged(handler func(io.Writer) slog.Handler) func(v any) string {
+	return func(v any) string {
+		var b strings.Builder
+		slog.New(handler(&b)).Info("a", "b", v)
+		return b.String()
+	}
+}
+
 func TestRenewURLMustBeAPathOnThisSite(t *testing.T) {
 	const ok = true
 	for url, want := range map[string]bool{
 		"": ok, "/": ok, "/coveo/token": ok, "/coveo/token?hub=a": ok,
-		"//evil.example.com": !ok, `/\evil.example.com`: !ok, "/\t/evil.example.com": !ok, "\n//evil": !ok,
-		"renew": !ok, "/a b": !ok, "/a#b": !ok, "/a\x7f": !ok,
-		"https://evil.example.com/": !ok, "javascript:alert(1)": !ok,
+		"//evil.example.com": !ok, `/\evil.example.com`: !ok, "/\t/evil.example.com": !ok, "\n//evil": !ok, "renew": !ok,
+		"/a b": !ok, "/a#b": !ok, "/a\x7f": !ok, "https://evil.example.com/": !ok, "javascript:alert(1)": !ok,
 	} {
 		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {
 			_, err := searchtoken.New(validConfig(func(c *searchtoken.Config) { c.RenewURL = url }))
@@ -122,8 +218,8 @@ func TestOrganizationMustBeADNSLabel(t *testing.T) {
 	const ok = true
 	for organization, want := range map[string]bool{
 		"a": ok, "acme-1": ok, "ACME": ok, strings.Repeat("a", 63): ok, "xx0f6a2b1c": ok,
-		"": !ok, "acme.evil.com": !ok, "acme/": !ok, "a b": !ok, "-acme": !ok, "acme-": !ok, "acme#": !ok,
-		"acme\n": !ok, "ácme": !ok, "a@b": !ok, `"></script>`: !ok, "\u2028": !ok, "127.0.0.1": !ok, "acme:80": !ok,
+		"": !ok, "acme.evil.com": !ok, "acme/": !ok, "a b": !ok, "-acme": !ok, "acme-": !ok, "acme#": !ok, "acme\n": !ok,
+		"ácme": !ok, "a@b": !ok, `"></script>`: !ok, "\u2028": !ok, "127.0.0.1": !ok, "acme:80": !ok,
 		strings.Repeat("a", 64): !ok, apiKey: !ok, strings.ToUpper(apiKey): !ok,
 	} {
 		t.Run(fmt.Sprintf("%q", organization), func(t *testing.T) {
@@ -149,26 +245,21 @@ func TestBaseURLMustBeSafeToSendASecretTo(t *testing.T) {
 		"//host": !ok, "/path": !ok, "host": !ok, "::": !ok, "https://": !ok, "https://:443": !ok, "https://*": !ok,
 		"https://.": !ok, "https://a b": !ok, "https://hóst": !ok, "https://host:99999": !ok,
 		"https://user:password@host": !ok, "https://host?a=b": !ok, "https://host?": !ok, "https://host#f": !ok,
-		"https://host#": !ok, "https://host/#": !ok, "https://host/a b": !ok, `https://host/"`: !ok,
-		"https://host/é": !ok,
+		"https://host#": !ok, "https://host/#": !ok, "https://host/a b": !ok, `https://host/"`: !ok, "https://host/é": !ok,
 	} {
 		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {
 			var names []string
 			if !want {
 				names = []string{"PlatformURL", "AnalyticsURL"}
 			}
-			_, err := searchtoken.New(validConfig(func(c *searchtoken.Config) {
-				c.PlatformURL, c.AnalyticsURL = url, url
-			}))
+			_, err := searchtoken.New(validConfig(func(c *searchtoken.Config) { c.PlatformURL, c.AnalyticsURL = url, url }))
 			if diff := cmp.Diff(names, faultsOf(t, err)); diff != "" {
 				t.Errorf("New: faults (-want +got):\n%s", diff)
 			}
 			if err != nil {
 				checkHidden(t, err.Error(), "password")
 			}
-			_, err = searchtoken.NewClient(searchtoken.ClientConfig{
-				OrganizationID: "acme", APIKey: apiKey, PlatformURL: url,
-			})
+			_, err = searchtoken.NewClient(searchtoken.ClientConfig{OrganizationID: "acme", APIKey: apiKey, PlatformURL: url})
 			if (err == nil) != want {
 				t.Errorf("NewClient: %v", err)
 			}

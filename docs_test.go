@@ -139,8 +139,8 @@ func slug(heading string) string {
 	}, inlineLink.ReplaceAllString(heading, "$1"))
 }
 
-// TestLinksResolve checks every relative link, and its anchor, in every Markdown
-// file.
+// TestLinksResolve checks every relative link, and its anchor, in every
+// Markdown file.
 func TestLinksResolve(t *testing.T) {
 	docs := documents(t)
 	byFile := map[string]*document{}
@@ -296,7 +296,8 @@ func (b codeBlock) check(imports types.Importer, scope []string) (errs []error) 
 		return append(errs, err)
 	}
 	conf := types.Config{Importer: imports, Error: func(err error) {
-		// That a part of a program leaves an import or a variable unused is a soft error.
+		// That a part of a program leaves an import or a variable unused is a
+		// soft error.
 		var typeErr types.Error
 		if errors.As(err, &typeErr) && (whole || !typeErr.Soft) {
 			position := fset.Position(typeErr.Pos)
@@ -377,8 +378,8 @@ func TestREADMEShowsAtomicsPolicy(t *testing.T) {
 	}
 }
 
-// TestQuickStart builds the program of the README, and uses it as the transcript
-// below it does.
+// TestQuickStart builds the program of the README, and uses it as the
+// transcript below it does.
 func TestQuickStart(t *testing.T) {
 	addr := freeAddr(t)
 	dir, transcript := quickStart(t, addr)
@@ -558,8 +559,8 @@ func TestExportedAPI(t *testing.T) {
 	}
 }
 
-// exportedAPI returns a line for each exported name, field and method of pkg, in
-// the form of the files in Go's own api directory.
+// exportedAPI returns a line for each exported name, field and method of pkg,
+// in the form of the files in Go's own api directory.
 func exportedAPI(pkg *types.Package) (lines []string) {
 	add := func(format string, args ...any) {
 		lines = append(lines, "pkg "+pkg.Name()+", "+fmt.Sprintf(format, args...))

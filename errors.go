@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/searchtoken/searchtoken/internal/breaker"
+	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 // Errors to test for with errors.Is.
@@ -29,14 +30,14 @@ var (
 
 // Causes of an ErrUnavailable that do not come from the platform.
 var (
-	errAborted   = errors.New("the fetch of the token was aborted")
-	errForgotten = errors.New("the user was forgotten during every attempt to fetch a token")
-	errRejected  = errors.New("the issuer returned the rejected token again")
+	errAborted    = errors.New("the fetch of the token was aborted")
+	errUnsuitable = errors.New("no token that was fetched is of use for the request")
+	errRejected   = errors.New("the issuer returned the rejected token again")
 )
 
 // APIError is an answer of Coveo that contains no token. Its texts are
-// shortened, and redacted: they contain no API key, token, name or email
-// address. They are for operators, not for visitors.
+// shortened. Those of a [Client] are redacted: they contain no API key, token,
+// name or email address. They are for operators, not for visitors.
 type APIError struct {
 	// StatusCode is the HTTP status. It is 200 if the answer was malformed.
 	StatusCode int
@@ -84,10 +85,7 @@ type tokenError struct {
 // cause.
 func newTokenError(cause error, retryAfter time.Duration) *tokenError {
 	outcome := OutcomeUnavailable
-	switch {
-	case errors.Is(cause, errForgotten):
-		outcome = OutcomeForgotten
-	case isRefusal(cause):
+	if isRefusal(cause) {
 		outcome = OutcomeRefused
 	}
 	return &tokenError{cause, retryAfter, outcome}
@@ -96,7 +94,7 @@ func newTokenError(cause error, retryAfter time.Duration) *tokenError {
 // newCanceledError returns the error of a request that left before it got a
 // token.
 func newCanceledError(ctx context.Context) *tokenError {
-	return &tokenError{context.Cause(ctx), breaker.FirstRetry, OutcomeCanceled}
+	return &tokenError{redact.Error(context.Cause(ctx)), breaker.FirstRetry, OutcomeCanceled}
 }
 
 // newHeldBackError returns the error of a request for which the breaker allows

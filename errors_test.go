@@ -22,11 +22,12 @@ var sentinels = []error{
 	searchtoken.ErrNoIdentity, searchtoken.ErrSession, searchtoken.ErrUnavailable, searchtoken.ErrRefused,
 }
 
-// errApplication is an error of the application. Visitors must not see its text.
+// errApplication is an error of the application. Visitors must not see its
+// text.
 var errApplication = errors.New("text of the application")
 
-// firstRetry stands for the Retry-After header after one failure: a second and its
-// jitter, rounded up.
+// firstRetry stands for the Retry-After header after one failure: a second and
+// its jitter, rounded up.
 const firstRetry = "1 or 2"
 
 // failure is a reason why a request gets no token.

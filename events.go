@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -60,7 +61,8 @@ const (
 	OutcomeUnavailable Outcome = "unavailable"
 	// OutcomeLimited: the user forces too many renewals.
 	OutcomeLimited Outcome = "limited"
-	// OutcomeForgotten: the user was forgotten during every attempt.
+	// OutcomeForgotten: a token was fetched, but not cached, because the user
+	// was forgotten meanwhile.
 	OutcomeForgotten Outcome = "forgotten"
 	// OutcomeError: another error, for example one of the Cache.
 	OutcomeError Outcome = "error"
@@ -77,7 +79,8 @@ type Event struct {
 	Outcome Outcome
 	// Elapsed is how long it took. It is 0 if nothing was waited for.
 	Elapsed time.Duration
-	// Err is nil if Outcome is OutcomeOK. Its text is redacted.
+	// Err is nil if Outcome is OutcomeOK or OutcomeForgotten. Its text is
+	// redacted.
 	Err error
 }
 
@@ -122,6 +125,18 @@ func (r *reporter) event(ctx context.Context, kind EventKind, route string, elap
 	}
 }
 
+// fetched reports a call of the Issuer that returned a token. kept is false if
+// the user was forgotten meanwhile.
+func (r *reporter) fetched(ctx context.Context, kind EventKind, route string, elapsed time.Duration, kept bool) {
+	outcome := OutcomeOK
+	if !kept {
+		outcome = OutcomeForgotten
+	}
+	if r.observe != nil {
+		r.observe(ctx, Event{kind, route, outcome, elapsed, nil})
+	}
+}
+
 // fetchFailed reports a call of the Issuer that failed.
 func (r *reporter) fetchFailed(ctx context.Context, kind EventKind, route string, elapsed time.Duration, err error) {
 	r.event(ctx, kind, route, elapsed, err)
@@ -135,12 +150,15 @@ func (r *reporter) fetchFailed(ctx context.Context, kind EventKind, route string
 		}
 	}
 	if r.mayLog(subject) {
-		r.logger.Log(ctx, level, "searchtoken: fetching a token failed",
-			"event", string(kind), "route", route, "error", err)
+		attrs := []any{"event", string(kind), "route", route, "error", err}
+		if api != nil && (api.StatusCode == http.StatusUnauthorized || api.StatusCode == http.StatusForbidden) {
+			attrs = append(attrs, "hint", "is it a key of the Authenticated search template, and of this organization?")
+		}
+		r.logger.Log(ctx, level, "searchtoken: fetching a token failed", attrs...)
 	}
 }
 
-// requestFailed reports a request that can get no token, whatever Coveo says.
+// requestFailed reports a request that fails before Coveo is asked.
 func (r *reporter) requestFailed(ctx context.Context, route string, err error) {
 	if err = redact.Error(err); r.mayLog(err.Error()) {
 		r.logger.ErrorContext(ctx, "searchtoken: request without a token", "route", route, "error", err)

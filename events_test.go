@@ -13,7 +13,8 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// event is an Event without its Err, which is checked to agree with the Outcome.
+// event is an Event without its Err, which is checked to agree with the
+// Outcome.
 type event struct {
 	Kind    searchtoken.EventKind
 	Route   string
@@ -24,7 +25,7 @@ type event struct {
 func takeEvents(h *harness) (list []event) {
 	h.Helper()
 	for _, e := range h.events.takeAll() {
-		if (e.Err == nil) != (e.Outcome == searchtoken.OutcomeOK) {
+		if (e.Err == nil) != (e.Outcome == searchtoken.OutcomeOK || e.Outcome == searchtoken.OutcomeForgotten) {
 			h.Errorf("%s: outcome %q with the error %v", e.Kind, e.Outcome, e.Err)
 		}
 		list = append(list, event{e.Kind, e.Route, e.Outcome, e.Elapsed})
@@ -46,6 +47,14 @@ func TestEventsSayWhatHappened(t *testing.T) {
 			{"a miss", visit("ann"), []event{{"fetch", "search", "ok", s}, {"miss", "search", "ok", s}}},
 			{"a hit", visit("ann"), []event{{"hit", "search", "ok", 0}}},
 			{"a Forget", func() { h.forget("bob") }, []event{{"forget", "", "ok", 0}}},
+			{"a Forget during a fetch", func() {
+				h.background(visit("bob"))
+				h.forget("bob")
+			}, []event{{"forget", "", "ok", 0}, {"fetch", "search", "forgotten", s}, {"miss", "search", "ok", s}}},
+			{"a Forget of another instance during a fetch", func() {
+				h.background(visit("bob"))
+				h.instance().forget("bob")
+			}, []event{{"fetch", "search", "forgotten", s}, {"miss", "search", "ok", s}}},
 			{"nobody is logged in", visit(""), nil},
 			{"the token gets stale", func() { h.elapse(23 * time.Hour) }, nil},
 			{"a stale token", visit("ann"), []event{{"hit", "search", "ok", 0}, {"refresh", "search", "ok", s}}},
@@ -56,7 +65,7 @@ func TestEventsSayWhatHappened(t *testing.T) {
 				{"miss", "search", "canceled", 100 * ms}, {"fetch", "search", "ok", s},
 			}},
 			{"Set fails", func() { h.cache.fail(errDown, "Set"); h.get("dan"); h.cache.set = nil }, []event{
-				{"fetch", "search", "ok", s}, {"cache_error", "", "error", 0}, {"miss", "search", "ok", s},
+				{"cache_error", "", "error", 0}, {"fetch", "search", "ok", s}, {"miss", "search", "ok", s},
 			}},
 			{"Forget fails", func() {
 				h.cache.fail(errDown, "Forget")
@@ -94,13 +103,6 @@ func TestMissOutcomes(t *testing.T) {
 				h.elapse(time.Second) // so that the tokens differ
 			}
 		}},
-		{searchtoken.OutcomeForgotten, func(h *harness) {
-			h.cache.set = func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
-				return false, nil
-			}
-			h.configure(searchtoken.Config{Cache: h.cache})
-			h.get("ann")
-		}},
 		{searchtoken.OutcomeNoIdentity, func(h *harness) {
 			h.cache.slowGet(time.Second)
 			left := time.Millisecond
@@ -121,9 +123,7 @@ func TestMissOutcomes(t *testing.T) {
 			h.get("ann")
 		}},
 		{searchtoken.OutcomeUnavailable, func(h *harness) {
-			h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
-				panic("boom")
-			}
+			h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) { panic("boom") }
 			h.get("ann")
 		}},
 	} {
@@ -209,6 +209,9 @@ func TestLogLevels(t *testing.T) {
 				h.get("ann")
 				want := `level=` + tt.level + ` msg="searchtoken: fetching a token failed" event=fetch route=search` +
 					` error="searchtoken: ` + tt.text + `"`
+				if tt.level == "ERROR" {
+					want += ` hint="is it a key of the Authenticated search template, and of this organization?"`
+				}
 				check(h, "log", []string{want}, h.log.take())
 			})
 		})
@@ -231,7 +234,6 @@ func TestOneLogLinePerSubjectAndMinute(t *testing.T) {
 		configure func(h *harness) searchtoken.Config
 		want      map[string]int // lines by level and message
 	}{
-		{"wrong key", refuse(401), map[string]int{`level=ERROR msg="searchtoken: fetching a token failed"`: 10}},
 		{"no privilege", refuse(403), map[string]int{`level=ERROR msg="searchtoken: fetching a token failed"`: 10}},
 		{"Cache", func(h *harness) searchtoken.Config {
 			h.cache.fail(errDown, "Get", "Forget")
@@ -263,6 +265,21 @@ func TestOneLogLinePerSubjectAndMinute(t *testing.T) {
 	}
 }
 
+// TestAWrongKeyIsLoggedOncePerProbe has another user ask in each second of ten
+// minutes. All of them together cause one probe a minute.
+func TestAWrongKeyIsLoggedOncePerProbe(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.issuer.fail(&searchtoken.APIError{StatusCode: 401})
+		for i := range 600 {
+			h.get(fmt.Sprint("user", i))
+			h.elapse(time.Second)
+		}
+		if n := len(h.log.take()); n < 5 || n > 10 {
+			h.Errorf("%d log lines in ten minutes, want about one a minute", n)
+		}
+	})
+}
+
 func TestEachStatusOfCoveoIsASubjectOfTheLog(t *testing.T) {
 	bubble(t, func(h *harness) {
 		var lines []int
@@ -275,9 +292,9 @@ func TestEachStatusOfCoveoIsASubjectOfTheLog(t *testing.T) {
 	})
 }
 
-// TestSubjectsOfTheLogAreBounded has the application fail with another text each
-// time. What was logged first is logged again within the minute, because it is
-// remembered of 4096 subjects only.
+// TestSubjectsOfTheLogAreBounded has the application fail with another text
+// each time. What was logged first is logged again within the minute, because
+// it is remembered of 4096 subjects only.
 func TestSubjectsOfTheLogAreBounded(t *testing.T) {
 	bubble(t, func(h *harness) {
 		h.configure(searchtoken.Config{Identify: func(r *http.Request) (searchtoken.Identity, error) {
@@ -308,9 +325,7 @@ func (panicHandler) Handle(context.Context, slog.Record) error { panic("the log 
 
 func TestLoggerMayPanicAboutAPanic(t *testing.T) {
 	bubble(t, func(h *harness) {
-		h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
-			panic("boom")
-		}
+		h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) { panic("boom") }
 		h.configure(searchtoken.Config{Logger: slog.New(panicHandler{})})
 		check(h, "status", 503, h.getOrPanic("ann"))
 	})

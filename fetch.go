@@ -18,13 +18,14 @@ type fetch struct {
 	request tokenRequest // with its own copies of params and userIDs
 	key     fetchKey
 	kind    EventKind // EventFetch, EventRefresh or EventRenew
+
+	detached func() bool // the user was forgotten since the fetch began
 }
 
-// fetchResult is what a fetch ends with: a token, an error, or forgotten.
+// fetchResult is what a fetch ends with: a token or an error.
 type fetchResult struct {
 	token          Token
 	issued         bool // the token comes from the Issuer, not from the store
-	forgotten      bool // the user was forgotten meanwhile: the requests try again
 	renewalCounted bool // the RenewalLimiter counted the leader's renewal
 	err            error
 }
@@ -39,11 +40,9 @@ func (result *fetchResult) accept(r *tokenRequest, now time.Time) (Token, error)
 		return Token{}, nil
 	case result.err != nil:
 		return Token{}, result.err
-	case result.forgotten:
-		return Token{}, nil
 	case result.issued && result.token.Value == r.rejected:
 		return Token{}, newTokenError(errRejected, breaker.FirstRetry)
-	case result.issued: // later than the rejected token, whatever the browser claims of that
+	case result.issued: // later than the rejected token, even if the browser says otherwise
 		f = r.freshnessIgnoringRejection(result.token, now)
 	default:
 		f = r.freshness(result.token, now)
@@ -56,11 +55,12 @@ func (result *fetchResult) accept(r *tokenRequest, now time.Time) (Token, error)
 
 // run looks into the store again, and calls the Issuer if no other process
 // does.
-func (f *fetch) run(ctx context.Context) (result fetchResult) {
+func (f *fetch) run(ctx context.Context, detached func() bool) (result fetchResult) {
+	f.detached = detached
 	defer func() {
 		if v := recover(); v != nil { // in Cache or Observe
 			f.reporter.panicked(ctx, v)
-			f.breaker.Hold(f.key.breakerKey(), errAborted)
+			f.breaker.Hold(f.key, errAborted)
 			result = fetchResult{err: newTokenError(errAborted, breaker.FirstRetry)}
 		}
 		result.renewalCounted = f.request.renewalCounted
@@ -107,8 +107,6 @@ func (f *fetch) attempt(ctx context.Context, mayCall bool) (result fetchResult, 
 	switch state := f.request.freshness(found.token, found.at); {
 	case errors.Is(ctx.Err(), context.Canceled): // by Shutdown, because nobody waits
 		return fetchResult{err: newCanceledError(ctx)}, true
-	case f.key.epoch.endedBefore(found.epoch):
-		return fetchResult{forgotten: true}, true
 	case state == fresh, state == stale && f.kind != EventRefresh:
 		return fetchResult{token: found.token}, true
 	case !mayCall:
@@ -140,8 +138,7 @@ func (f *fetch) countRenewal(ctx context.Context) error {
 // issueAndStore calls the Issuer, if the breaker allows it, and stores the
 // token.
 func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
-	key := f.key.breakerKey()
-	call, err := f.breaker.Begin(key)
+	call, err := f.breaker.Begin(f.key.User, f.key)
 	if err != nil {
 		return fetchResult{err: waitError(ctx, err)}
 	}
@@ -157,7 +154,9 @@ func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 		return fetchResult{err: err}
 	}
 	if err == nil {
-		t = completeTimes(t, found.at, params.validFor())
+		t, err = completeTimes(t, found.at, params.validFor())
+	}
+	if err == nil {
 		err = f.checkIssued(t, expired)
 	}
 	if err != nil {
@@ -170,8 +169,9 @@ func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 	// A token near its expiry would be refreshed at once. That has to wait, as
 	// after a failure.
 	f.breaker.Report(call, breakerOutcome(f.checkIssued(t, stale)))
-	f.reporter.event(ctx, f.kind, f.request.route.Name, elapsed, nil)
-	return fetchResult{token: t, issued: true, forgotten: !f.storeIssued(ctx, t, found.epoch)}
+	kept := f.storeIssued(ctx, t, found)
+	f.reporter.fetched(ctx, f.kind, f.request.route.Name, elapsed, kept)
+	return fetchResult{token: t, issued: true}
 }
 
 // issue calls the Issuer, and waits at most until ctx is done, even if the
@@ -215,19 +215,23 @@ func (f *fetch) checkIssued(t Token, worst freshness) error {
 	return &APIError{StatusCode: http.StatusOK, Message: "the issuer returned a token near its expiry"}
 }
 
-// storeIssued stores t, and reports whether the user was not forgotten since e.
-// If the Issuer returned the rejected token again, the store stays as it is.
-func (f *fetch) storeIssued(ctx context.Context, t Token, e epoch) bool {
-	if f.kind == EventRenew && t.Value == f.request.rejected {
-		return f.store.get(ctx, f.key.Key).epoch == e
+// storeIssued stores t, and reports whether the user was not forgotten since
+// the look into the store. If the Issuer returned the rejected token again, the
+// store stays as it is.
+func (f *fetch) storeIssued(ctx context.Context, t Token, found found) bool {
+	switch {
+	case f.detached():
+		return false
+	case f.kind == EventRenew && t.Value == f.request.rejected:
+		return true
 	}
-	return f.store.put(ctx, f.key.Key, t, e)
+	return f.store.put(ctx, f.key.Key, t, found.at, found.epoch)
 }
 
 // retryAfter returns how long the breaker holds back the key of f.
 func (f *fetch) retryAfter() time.Duration {
 	var open *breaker.Open
-	if errors.As(f.breaker.Check(f.key.breakerKey()), &open) {
+	if errors.As(f.breaker.Check(f.key.User, f.key), &open) {
 		return open.RetryAfter
 	}
 	return breaker.FirstRetry
@@ -242,8 +246,8 @@ func breakerOutcome(err error) breaker.Outcome {
 	outcome := breaker.Outcome{Result: breaker.Failed, Err: err, RetryAfter: RetryAfter(err)}
 	var api *APIError
 	switch {
-	case errors.As(err, &api) && api.StatusCode == http.StatusTooManyRequests:
-		outcome.Result = breaker.Limited
+	case errors.As(err, &api) && (api.StatusCode == http.StatusTooManyRequests || api.StatusCode == http.StatusUnauthorized):
+		outcome.Result = breaker.Blocked // 401: the API key is wrong, for every user
 	case isRefusal(err):
 		outcome.Result = breaker.Refused
 	}

@@ -8,6 +8,10 @@ import (
 const (
 	minRefreshBefore = 5 * time.Minute
 
+	// A token that was issued further in the future than this is expired: the
+	// clock was set back, so the token's age is not known.
+	clockSlack = time.Minute
+
 	// A token that replaces a rejected one of the same second must have been
 	// requested within this time.
 	sameSecondTolerance = 10 * time.Second
@@ -56,10 +60,16 @@ func (r *tokenRequest) freshnessIgnoringRejection(t Token, now time.Time) freshn
 func (r *tokenRequest) freshnessByTime(t Token, now time.Time) freshness {
 	// UnixNano, because Sub checks for overflow, which takes as long as the
 	// rest.
-	expiry := t.Expiry.UnixNano()
-	life, remaining := time.Duration(expiry-t.Issued.UnixNano()), time.Duration(expiry-now.UnixNano())
-	if t.Issued.IsZero() { // the Cache lost it
+	issued, expiry, at := t.Issued.UnixNano(), t.Expiry.UnixNano(), now.UnixNano()
+	life, remaining := time.Duration(expiry-issued), time.Duration(expiry-at)
+	switch {
+	case t.Issued.IsZero(): // the Cache lost it
 		life = r.params.validFor()
+		if remaining > life+clockSlack {
+			return expired
+		}
+	case issued-at > int64(clockSlack):
+		return expired
 	}
 	// The clamps leave time to refresh a token that lives shorter than the
 	// margins ask for.
@@ -115,10 +125,14 @@ func replaces(t Token, rejected string, now time.Time) bool {
 }
 
 // completeTimes fills in the times of a token from an Issuer that was called at
-// requested.
-func completeTimes(t Token, requested time.Time, validFor time.Duration) Token {
+// requested. The error is that of a token that is too old. An Issued in the
+// future says nothing about the age.
+func completeTimes(t Token, requested time.Time, validFor time.Duration) (Token, error) {
 	if t.Issued.IsZero() || t.Issued.After(time.Now()) {
-		t.Issued = requested
+		var err error
+		if t.Issued, err = issuedAt(t.Value, requested, ""); err != nil {
+			return Token{}, err
+		}
 	}
 	t.Issued, t.Expiry = t.Issued.Round(0), t.Expiry.Round(0)
 	if t.Expiry.IsZero() {
@@ -127,5 +141,5 @@ func completeTimes(t Token, requested time.Time, validFor time.Duration) Token {
 	if latest := t.Issued.Add(validFor); t.Expiry.After(latest) {
 		t.Expiry = latest
 	}
-	return t
+	return t, nil
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// TestFreshnessDecidesWhatARequestGets asks once at the beginning, and once later.
+// TestFreshnessDecidesWhatARequestGets asks once at the beginning, and once
+// later.
 func TestFreshnessDecidesWhatARequestGets(t *testing.T) {
 	type state struct {
 		Token  string
@@ -28,7 +29,7 @@ func TestFreshnessDecidesWhatARequestGets(t *testing.T) {
 		early  = searchtoken.Route{RefreshBefore: 10 * h}
 		late   = searchtoken.Route{RefreshBefore: 3 * m, MinRemaining: m}
 		strict = searchtoken.Route{MinRemaining: 6 * h}
-		both   = searchtoken.Route{MinRemaining: 6 * h, RefreshBefore: 20 * h}
+		both   = searchtoken.Route{MinRemaining: 6 * h, RefreshBefore: 18 * h}
 	)
 	for _, tt := range []struct {
 		name  string
@@ -37,8 +38,8 @@ func TestFreshnessDecidesWhatARequestGets(t *testing.T) {
 		after time.Duration
 		want  state
 	}{
-		// Stale from 2 min + (24 h - 2 min)/10 = 145.8 min before the expiry, less
-		// up to a tenth of 143.8 min.
+		// Stale from 2 min + (24 h - 2 min)/10 = 145.8 min before the expiry,
+		// less up to a tenth of 143.8 min.
 		{"default, at once", route, 0, 0, fresh},
 		{"default, before RefreshBefore", route, 0, 24*h - 146*m, fresh},
 		{"default, after RefreshBefore", route, 0, 24*h - 131*m, stale},
@@ -116,8 +117,8 @@ func TestRefreshesAreSpreadOut(t *testing.T) {
 	})
 }
 
-// endingSessions identifies ann. Her session ends *left later; 0: at a time that is
-// not known.
+// endingSessions identifies ann. Her session ends *left later; 0: at a time
+// that is not known.
 func endingSessions(left *time.Duration) searchtoken.IdentityFunc {
 	return func(*http.Request) (searchtoken.Identity, error) {
 		id := searchtoken.Email("ann")
@@ -179,8 +180,9 @@ func TestTokenFitsTheSession(t *testing.T) {
 	}
 }
 
-// TestNoTokenOutlivesItsSession has many sessions of one user ask at once. The one
-// that ends last always starts the fetch, whose token is of no use to the others.
+// TestNoTokenOutlivesItsSession has many sessions of one user ask at once. The
+// one that ends last always starts the fetch, whose token is of no use to the
+// others.
 func TestNoTokenOutlivesItsSession(t *testing.T) {
 	type sessionKey struct{}
 	bubble(t, func(h *harness) {
@@ -228,20 +230,43 @@ func TestSessionMayEndDuringTheLook(t *testing.T) {
 // TestIssuerMayLeaveOutTimes has an Issuer that leaves out times, or gets them
 // wrong.
 func TestIssuerMayLeaveOutTimes(t *testing.T) {
-	jwtFor := func(life time.Duration) string {
-		return jwt(map[string]any{"iat": 1000, "exp": 1000 + int64(life.Seconds())})
-	}
+	const skew = 17 * time.Hour // of the platform's clock
+	jwtOf := func(iat, exp time.Time) string { return jwt(map[string]any{"iat": iat.Unix(), "exp": exp.Unix()}) }
+	jwtFor := func(now time.Time, life time.Duration) string { return jwtOf(now.Add(skew), now.Add(skew+life)) }
+	// A JWT of 24 hours that expired so long ago.
+	expired := func(now time.Time, ago time.Duration) string { return jwtOf(now.Add(-ago-24*time.Hour), now.Add(-ago)) }
 	for _, tt := range []struct {
 		name      string
 		token     func(now time.Time) searchtoken.Token
 		remaining time.Duration // 0: an error
 	}{
 		{"value alone", func(time.Time) searchtoken.Token { return searchtoken.Token{Value: "t"} }, time.Hour},
-		{"JWT alone", func(time.Time) searchtoken.Token {
-			return searchtoken.Token{Value: jwtFor(30 * time.Minute)}
+		{"JWT alone", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: jwtFor(now, 30*time.Minute)}
 		}, 30 * time.Minute},
+		{"JWT that expired an hour ago", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: expired(now, time.Hour)}
+		}, time.Hour},
+		{"JWT that expired over an hour ago", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: expired(now, time.Hour+time.Second)}
+		}, 0},
+		{"JWT without iat that expired over an hour ago", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: jwt(map[string]any{"exp": now.Unix() - 3601}), Expiry: now.Add(time.Hour)}
+		}, 0},
+		{"JWT that expired over an hour ago, but not by its Expiry", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: expired(now, 2*time.Hour), Expiry: now.Add(time.Hour)}
+		}, 0},
+		{"JWT that expired over an hour ago, issued in the future", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: expired(now, 2*time.Hour), Issued: now.Add(time.Hour)}
+		}, 0},
+		{"JWT that expired over an hour ago, just issued", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: expired(now, 2*time.Hour), Issued: now}
+		}, time.Hour},
+		{"JWT of an earlier time", func(now time.Time) searchtoken.Token {
+			return searchtoken.Token{Value: jwtFor(now, 30*time.Minute), Issued: now.Add(-10 * time.Minute)}
+		}, 20 * time.Minute},
 		{"Expiry counts, not the JWT", func(now time.Time) searchtoken.Token {
-			return searchtoken.Token{Value: jwtFor(30 * time.Minute), Expiry: now.Add(40 * time.Minute)}
+			return searchtoken.Token{Value: jwtFor(now, 30*time.Minute), Expiry: now.Add(40 * time.Minute)}
 		}, 40 * time.Minute},
 		{"longer than asked for", func(now time.Time) searchtoken.Token {
 			return searchtoken.Token{Value: "t", Expiry: now.Add(24 * time.Hour)}
@@ -281,14 +306,67 @@ func TestIssuerMayLeaveOutTimes(t *testing.T) {
 	}
 }
 
-// TestTimesOfATokenFollowTheWallClock needs no bubble, where times have no monotonic
-// reading. Such a reading stands still while a machine sleeps.
+// TestTimesOfATokenFollowTheWallClock needs no bubble, where times have no
+// monotonic reading. Such a reading stands still while a machine sleeps.
 func TestTimesOfATokenFollowTheWallClock(t *testing.T) {
 	page, _ := pageOf(newMiddleware(t, searchtoken.Config{}), request("ann"))
 	for name, at := range map[string]time.Time{"Issued": page.Token.Issued, "Expiry": page.Token.Expiry} {
 		if at.IsZero() || at != at.Round(0) {
 			t.Errorf("%s: %v, want a wall clock reading alone", name, at)
 		}
+	}
+}
+
+func TestRefusalOfAnOldTokenMentionsBothClocks(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.issuer.answer = func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+			return searchtoken.Token{Value: jwt(map[string]any{"iat": 1000, "exp": 2000})}, nil
+		}
+		h.get("ann")
+		want := []string{`level=ERROR msg="searchtoken: fetching a token failed" event=fetch route="" ` +
+			`error="searchtoken: Coveo refuses the token request: Coveo answered 200 OK: ` +
+			`the token expired more than an hour ago by this machine's clock; check this clock and the platform's clock, and whether the issuer returns old tokens"`}
+		check(h, "log", want, h.log.take())
+	})
+}
+
+// TestTokenFromTheFutureIsExpired sets this machine's clock back: the cached
+// token was then issued in the future.
+func TestTokenFromTheFutureIsExpired(t *testing.T) {
+	const minute = time.Minute
+	for _, tt := range []struct {
+		name       string
+		back       time.Duration
+		losesTimes bool // the Cache does not store Issued
+		want       []string
+	}{
+		{"clock set back by a minute", minute, false, []string{"ann 1", "ann 1"}},
+		{"clock set back by more", minute + 1, false, []string{"ann 2", "ann 2"}},
+		{"clock set back by a day", 24 * time.Hour, false, []string{"ann 2", "ann 2"}},
+		{"a minute, Issued is lost", minute, true, []string{"ann 1", "ann 1"}},
+		{"more, Issued is lost", minute + 1, true, []string{"ann 2", "ann 2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				// The clock of a bubble cannot be set: move the cached times
+				// instead.
+				h.cache.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
+					token, epoch, err := h.memory.Get(ctx, key)
+					if nameOf(token.Value) == "ann 1" {
+						token.Issued, token.Expiry = token.Issued.Add(tt.back), token.Expiry.Add(tt.back)
+					}
+					if tt.losesTimes {
+						token.Issued = time.Time{}
+					}
+					return token, epoch, err
+				}
+				h.configure(searchtoken.Config{Cache: h.cache, Route: searchtoken.Route{
+					Params: searchtoken.TokenParams{ValidFor: time.Hour},
+				}})
+				h.get("ann")
+				check(h, "tokens", tt.want, []string{h.get("ann").Body, h.get("ann").Body})
+			})
+		})
 	}
 }
 

@@ -29,8 +29,8 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// FuzzSessionCookie sends any Cookie header. The user must be the one that the store
-// finds in it, or nobody.
+// FuzzSessionCookie sends any Cookie header. The user must be the one that the
+// store finds in it, or nobody.
 func FuzzSessionCookie(f *testing.F) {
 	store := sessions.NewCookieStore(sessionKey, nil, otherKey, nil)
 	stranger := sessions.NewCookieStore([]byte("00112233445566778899aabbccddeeff"))
@@ -57,8 +57,9 @@ func FuzzSessionCookie(f *testing.F) {
 	f.Add("session="+strings.Repeat("A", 5000)+"; ", "", uint8(current), uint8(0), email, uint16(0), uint16(0), byte(0))
 	f.Add("a=b, ", "\"", uint8(strangers), uint8(0), email, uint16(0), uint16(0), byte(0))
 
-	// The header is the cookie between before and after. The cookie is cut to length,
-	// unless that is 0, and the bits of flip are changed in one of its bytes.
+	// The header is the cookie between before and after. The cookie is cut to
+	// length, unless that is 0, and the bits of flip are changed in one of its
+	// bytes.
 	f.Fuzz(func(t *testing.T, before, after string, signer, kind uint8, value string, length, at uint16, flip byte) {
 		synctest.Test(t, func(t *testing.T) {
 			value = value[:min(len(value), 2000)] // what fits into a cookie
@@ -102,7 +103,8 @@ func FuzzSessionCookie(f *testing.F) {
 	})
 }
 
-// platform returns a client that gets this answer to every call, after a second.
+// platform returns a client that gets this answer to every call, after a
+// second.
 func platform(status int, header http.Header, body string) *http.Client {
 	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		time.Sleep(time.Second)
@@ -112,8 +114,8 @@ func platform(status int, header http.Header, body string) *http.Client {
 	})}
 }
 
-// FuzzPlatformAnswer has the platform send any answer. The result must be a token that
-// fits into a header, or an error that may be logged.
+// FuzzPlatformAnswer has the platform send any answer. The result must be a
+// token that fits into a header, or an error that may be logged.
 func FuzzPlatformAnswer(f *testing.F) {
 	const (
 		apiKey = "plain-6f1c0d2a93be" // without the form of Coveo's API keys
@@ -121,7 +123,8 @@ func FuzzPlatformAnswer(f *testing.F) {
 		name   = "Zoe Quill"
 		token  = "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJxdzdzNjVmIn0.Rm9vQmFy"
 
-		// Type, Message and RequestID have at most 300 bytes and an ellipsis each.
+		// Type, Message and RequestID have at most 300 bytes and an ellipsis
+		// each.
 		maxErrorText = 1000
 	)
 	secrets := strings.NewReplacer("<key>", apiKey, "<email>", email, "<name>", name, "<token>", token)
@@ -158,9 +161,9 @@ func FuzzPlatformAnswer(f *testing.F) {
 	f.Add(uint16(0), "", "-1", "", "", "", "", "")
 	f.Add(uint16(65535), "", "999999999999999999999", "", "", "", "", "")
 
-	// The body has a token with claims. If claims is empty, it has message between
-	// secrets. If both are empty, it is body. Words in angle brackets stand for
-	// secrets.
+	// The body has a token with claims. If claims is empty, it has message
+	// between secrets. If both are empty, it is body. Words in angle brackets
+	// stand for secrets.
 	f.Fuzz(func(t *testing.T, status uint16, contentType, retryAfter, requestID, waf, body, message, claims string) {
 		synctest.Test(t, func(t *testing.T) {
 			switch {
@@ -231,8 +234,9 @@ func FuzzPlatformAnswer(f *testing.F) {
 	})
 }
 
-// FuzzRetryAfter has the platform send any Retry-After header. Seconds and dates count
-// up to 5 minutes, and every other value counts as none. Visitors get whole seconds.
+// FuzzRetryAfter has the platform send any Retry-After header. Seconds and
+// dates count up to 5 minutes, and every other value counts as none. Visitors
+// get whole seconds.
 func FuzzRetryAfter(f *testing.F) {
 	layouts := []string{http.TimeFormat, time.RFC850, time.ANSIC}
 	for _, header := range []string{
@@ -250,7 +254,8 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	digits := regexp.MustCompile(`^[0-9]+$`)
 
-	// If header is empty, the header is a date, offset seconds after the answer.
+	// If header is empty, the header is a date, offset seconds after the
+	// answer.
 	f.Fuzz(func(t *testing.T, header string, offset int32, layout uint8) {
 		synctest.Test(t, func(t *testing.T) {
 			const longest = 5 * time.Minute
@@ -290,7 +295,8 @@ func FuzzRetryAfter(f *testing.F) {
 			if api == nil || api.RetryAfter != want {
 				t.Fatalf("Retry-After %q: %+v, want %v", header, api, want)
 			}
-			// Without a Retry-After, the next call is possible after about a second.
+			// Without a Retry-After, the next call is possible after about a
+			// second.
 			seconds := int((want + time.Second - 1) / time.Second)
 			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
 			if w.Code != http.StatusServiceUnavailable || err != nil || after < max(seconds, 1) ||
@@ -302,8 +308,8 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// paramsOf makes parameters of pieces of text. Each byte of shape has the length of
-// the next piece in its upper half, and its field in the lower one.
+// paramsOf makes parameters of pieces of text. Each byte of shape has the
+// length of the next piece in its upper half, and its field in the lower one.
 func paramsOf(text string, shape []byte) (p searchtoken.TokenParams) {
 	var previous string
 	for _, b := range shape {
@@ -363,7 +369,8 @@ func with[V any](m map[string]V, key string, value V) map[string]V {
 	return m
 }
 
-// sameGrant ignores differences that Coveo does not see: defaults and empty lists.
+// sameGrant ignores differences that Coveo does not see: defaults and empty
+// lists.
 var sameGrant = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmp.Transformer("ValidFor", func(d time.Duration) int64 {
@@ -380,8 +387,8 @@ var sameGrant = cmp.Options{
 	}),
 }
 
-// FuzzKeys makes two requests. They must have the same Key if they are for the same
-// user and the same grant, and different Keys otherwise.
+// FuzzKeys makes two requests. They must have the same Key if they are for the
+// same user and the same grant, and different Keys otherwise.
 func FuzzKeys(f *testing.F) {
 	const text = "annbobcatdogeelfoxgnuhen\x01\x02\x03a\x00bowlpigratyak"
 	everything := []byte{0x30, 0x31, 0x32, 0x33, 0x34, 0x34, 0x35, 0x36, 0x36, 0x38, 0x39, 0x2a, 0x1b}
@@ -473,8 +480,9 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// FuzzRenewBody sends any renewal. The answer must be a token of the user that was not
-// rejected, to a request from the page's own origin, or a status that says why not.
+// FuzzRenewBody sends any renewal. The answer must be a token of the user that
+// was not rejected, to a request from the page's own origin, or a status that
+// says why not.
 func FuzzRenewBody(f *testing.F) {
 	statuses := []int{200, 400, 401, 403, 405, 413, 429}
 	later := jwt(map[string]any{"iat": int64(1) << 33})
@@ -508,8 +516,8 @@ func FuzzRenewBody(f *testing.F) {
 	}
 	f.Add("POST", "text/plain", "same-origin", "", "", `{"rejected":"<later>"}`, false)
 
-	// In body, <token> stands for the user's token, and <later> for one that seems to
-	// be issued later.
+	// In body, <token> stands for the user's token, and <later> for one that
+	// seems to be issued later.
 	f.Fuzz(func(t *testing.T, method, contentType, site, origin, accept, body string, known bool) {
 		synctest.Test(t, func(t *testing.T) {
 			var tokens []string // ann's
@@ -653,8 +661,9 @@ func texts(script string) (all []string) {
 	}
 }
 
-// FuzzSnippets renders pages with any values. The elements of a page must be those of
-// a page with harmless values, and its scripts must get the values unchanged.
+// FuzzSnippets renders pages with any values. The elements of a page must be
+// those of a page with harmless values, and its scripts must get the values
+// unchanged.
 func FuzzSnippets(f *testing.F) {
 	frontEnds := []struct {
 		frontEnd searchtoken.FrontEnd

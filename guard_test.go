@@ -1,9 +1,10 @@
 package searchtoken_test
 
-// The tests in this file fail if a field is added to TokenParams, UserID, Config,
-// Route or Page, and one of the places that must know it does not. They find the
-// fields by reflection, and each message says what to do. They share their helpers,
-// so they stand together instead of in the test file of each place.
+// The tests in this file fail if a field is added to TokenParams, UserID,
+// Config, Route or Page, and one of the places that must know it does not. They
+// find the fields by reflection, and each message says what to do. They share
+// their helpers, so they stand together instead of in the test file of each
+// place.
 
 import (
 	"context"
@@ -30,7 +31,8 @@ import (
 )
 
 // coveoNames are the properties of Coveo's RestTokenParams and RestUserId
-// (https://docs.coveo.com/en/56/#request-body-properties) by the names of our fields.
+// (https://docs.coveo.com/en/56/#request-body-properties) by the names of our
+// fields.
 var coveoNames = map[string]string{
 	"UserIDs":                    "userIds",
 	"UserIDs[].Name":             "name",
@@ -47,8 +49,9 @@ var coveoNames = map[string]string{
 	"CanSeeUserProfileOf":        "canSeeUserProfileOf",
 }
 
-// validValues are the values of a leaf that Coveo accepts, if it does not accept
-// any value of the leaf's type. A leaf with one value here must have no other.
+// validValues are the values of a leaf that Coveo accepts, if it does not
+// accept any value of the leaf's type. A leaf with one value here must have no
+// other.
 var validValues = map[string][]any{
 	"UserIDs[].Type":               {searchtoken.UserTypeGroup, searchtoken.UserTypeVirtualGroup},
 	"ValidFor":                     {time.Hour, 2 * time.Hour},
@@ -138,8 +141,8 @@ func appendLeaves(leaves []leaf, at leaf) []leaf {
 	return leaves
 }
 
-// put sets the leaf to its n-th value, counted from 1. It returns false if the leaf
-// has fewer values.
+// put sets the leaf to its n-th value, counted from 1. It returns false if the
+// leaf has fewer values.
 func (l leaf) put(t *testing.T, root any, n int) bool {
 	t.Helper()
 	var value any
@@ -176,8 +179,9 @@ func paramLeaves() map[string][]leaf {
 	return fields
 }
 
-// paramsWith returns valid parameters in which the leaves, those of one field, have
-// their first values. Some fields exclude each other, so the others are empty.
+// paramsWith returns valid parameters in which the leaves, those of one field,
+// have their first values. Some fields exclude each other, so the others are
+// empty.
 func paramsWith(t *testing.T, leaves []leaf) searchtoken.TokenParams {
 	t.Helper()
 	var p searchtoken.TokenParams
@@ -201,8 +205,8 @@ func eachParam(t *testing.T, test func(t *testing.T, field string, leaves []leaf
 	}
 }
 
-// keySeen returns the Key that a Cache gets for p. Identify always returns the same
-// user, and Prepare sets p, even its UserIDs.
+// keySeen returns the Key that a Cache gets for p. Identify always returns the
+// same user, and Prepare sets p, even its UserIDs.
 func keySeen(t *testing.T, p searchtoken.TokenParams) (key searchtoken.Key) {
 	t.Helper()
 	m := newMiddleware(t, searchtoken.Config{
@@ -328,8 +332,8 @@ func sentValue(t *testing.T, p *searchtoken.TokenParams, field string) any {
 	return propertiesOf(t, map[string]any{"value": value})["value"]
 }
 
-// TestPrepareGetsItsOwnCopyOfEveryParameter overwrites what Prepare, With and the
-// caller of New hold, and looks for it in the next request.
+// TestPrepareGetsItsOwnCopyOfEveryParameter overwrites what Prepare, With and
+// the caller of New hold, and looks for it in the next request.
 func TestPrepareGetsItsOwnCopyOfEveryParameter(t *testing.T) {
 	eachParam(t, func(t *testing.T, field string, leaves []leaf) {
 		spoil := func(p *searchtoken.TokenParams) {
@@ -534,9 +538,10 @@ func TestEveryExportedNameHasADocComment(t *testing.T) {
 	}
 }
 
-// undocumented returns the exported names of a file that have no comment: types,
-// functions, methods, and variables and constants whose group has none. It looks
-// at the fields of structs and at the methods of interfaces if members is true.
+// undocumented returns the exported names of a file that have no comment:
+// types, functions, methods, and variables and constants whose group has none.
+// It looks at the fields of structs and at the methods of interfaces if members
+// is true.
 func undocumented(file *ast.File, members bool) (names []string) {
 	check := func(id *ast.Ident, docs ...*ast.CommentGroup) {
 		for _, doc := range docs {
@@ -600,6 +605,66 @@ func receiver(decl *ast.FuncDecl) *ast.Ident {
 			return t
 		default:
 			return ast.NewIdent("")
+		}
+	}
+}
+
+// TestNoPageShowsAValueOfAnotherPage renders two pages that differ in one
+// field, for each field. A field that a snippet shows must be in snippetKey, or
+// be a slot of the compiled snippet.
+func TestNoPageShowsAValueOfAnotherPage(t *testing.T) {
+	values := map[string][2]string{ // for fields that do not take any string
+		"PlatformURL":  {"https://platform-a.example.com", "https://platform-b.example.com"},
+		"AnalyticsURL": {"https://analytics-a.example.com", "https://analytics-b.example.com"},
+		"RenewURL":     {"/renew-a", "/renew-b"},
+		"Environment":  {"hipaa", "stg"},
+	}
+	pageType := reflect.TypeFor[searchtoken.Page]()
+	for _, field := range append(reflect.VisibleFields(pageType), reflect.VisibleFields(reflect.TypeFor[searchtoken.Token]())...) {
+		if field.Type.Kind() != reflect.String {
+			continue // Identity, Token and Err have no text that a snippet shows; Token.Value is a case
+		}
+		t.Run(field.Name, func(t *testing.T) {
+			pair, ok := values[field.Name]
+			if !ok {
+				pair = [2]string{"guard-" + field.Name + "-a", "guard-" + field.Name + "-b"}
+			}
+			for frontEnd, args := range map[searchtoken.FrontEnd]string{
+				searchtoken.JSUI: "", searchtoken.Atomic: "", searchtoken.Headless: "",
+				searchtoken.IPX: ` "id"`, searchtoken.IPXBuilder: ` "id"`,
+			} {
+				var pages [2]string
+				for i, value := range pair {
+					page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
+					target := reflect.ValueOf(page).Elem().FieldByName(field.Name)
+					if !target.IsValid() {
+						target = reflect.ValueOf(&page.Token).Elem().FieldByName(field.Name)
+					}
+					target.SetString(value)
+					var err error
+					if pages[i], err = render(t, "{{"+string(frontEnd)+" ."+args+"}}", page); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if strings.Contains(pages[1], pair[0]) {
+					t.Errorf("%s shows the %s of another page: add it to snippetKey in template.go, or make it a slot",
+						frontEnd, field.Name)
+				}
+			}
+		})
+	}
+}
+
+// TestRoutesShareNothingWithTheirCaller fails if a field of Route can be
+// changed after New or With has copied the Route.
+func TestRoutesShareNothingWithTheirCaller(t *testing.T) {
+	cloned := []string{"Params"} // by TokenParams.clone, which has its own test
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[searchtoken.Route]()) {
+		switch field.Type.Kind() {
+		case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Struct, reflect.Array, reflect.Interface:
+			if !slices.Contains(cloned, field.Name) {
+				t.Errorf("Route.%s may be shared: clone it in shared.middleware and Middleware.With, test that, and list it here", field.Name)
+			}
 		}
 	}
 }

@@ -24,8 +24,8 @@ import (
 )
 
 // A test of something that takes time runs in a bubble, where time passes only
-// while everybody waits. A test without a bubble uses newMiddleware, request and
-// get.
+// while everybody waits. A test without a bubble uses newMiddleware, request
+// and get.
 
 // harness is a Middleware with a fake for each part around it, in a synctest
 // bubble.
@@ -49,9 +49,10 @@ type timed struct {
 	Waited time.Duration
 }
 
-// bubble runs test in a synctest bubble, with a Middleware that identifies users
-// by the header User. At the end it waits for all requests in the background. test
-// must use h instead of t: t and its context belong to the world outside.
+// bubble runs test in a synctest bubble, with a Middleware that identifies
+// users by the header User. At the end it waits for all requests in the
+// background. test must use h instead of t: t and its context belong to the
+// world outside.
 func bubble(t *testing.T, test func(h *harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -71,8 +72,8 @@ func newHarness(t *testing.T) *harness {
 	return h
 }
 
-// configure replaces the Middleware by one with cfg. h's fakes stand for the parts
-// that cfg leaves out.
+// configure replaces the Middleware by one with cfg. h's fakes stand for the
+// parts that cfg leaves out.
 func (h *harness) configure(cfg searchtoken.Config) {
 	h.Helper()
 	if cfg.Issuer == nil && cfg.APIKey == "" {
@@ -120,8 +121,8 @@ func (h *harness) visit(user string, patience time.Duration) (v timed) {
 	return v
 }
 
-// renew returns the answer to a renewal by user, as get does. rejected is the name
-// or the value of a token.
+// renew returns the answer to a renewal by user, as get does. rejected is the
+// name or the value of a token.
 func (h *harness) renew(user, rejected string) answer {
 	if value, ok := h.names.Load(rejected); ok {
 		rejected = value.(string)
@@ -278,8 +279,8 @@ func tokenFor(n int, p searchtoken.TokenParams) searchtoken.Token {
 	return searchtoken.Token{Value: value, Issued: now, Expiry: now.Add(life)}
 }
 
-// nameOf returns the name of a token from tokenFor: "ann 3" is the token of call 3,
-// for ann. Any other text is its own name.
+// nameOf returns the name of a token from tokenFor: "ann 3" is the token of
+// call 3, for ann. Any other text is its own name.
 func nameOf(value string) string {
 	parts := strings.Split(value, ".")
 	if len(parts) != 3 {
@@ -372,7 +373,8 @@ func pageOf(m *searchtoken.Middleware, r *http.Request) (page searchtoken.Page, 
 	return page, w.Code
 }
 
-// renewal returns a POST of rejected by user. If rejected is empty, it is a GET.
+// renewal returns a POST of rejected by user. If rejected is empty, it is a
+// GET.
 func renewal(user, rejected string) *http.Request {
 	r := request(user)
 	if rejected != "" {
@@ -483,8 +485,8 @@ func (c *cache) slowSet(d time.Duration) {
 	}
 }
 
-// inFetch reports whether a method of a Cache was called by a fetch: its context
-// has a deadline, unlike that of a request.
+// inFetch reports whether a method of a Cache was called by a fetch: its
+// context has a deadline, unlike that of a request.
 func inFetch(ctx context.Context) bool {
 	_, ok := ctx.Deadline()
 	return ok
@@ -511,8 +513,8 @@ func (e *events) takeAll() []searchtoken.Event {
 	return seen
 }
 
-// take returns the kinds of the events since the last take. After the kind of an
-// event with an error stands the error's HTTP status.
+// take returns the kinds of the events since the last take. After the kind of
+// an event with an error stands the error's HTTP status.
 func (e *events) take() (kinds []string) {
 	for _, event := range e.takeAll() {
 		kind := string(event.Kind)

@@ -4,11 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
 
 	"github.com/searchtoken/searchtoken/internal/redact"
@@ -83,17 +89,24 @@ type IdentityFunc func(*http.Request) (Identity, error)
 //
 // A missing session is an [ErrNoIdentity]. So is a session whose cookie does
 // not decode, because it was tampered with, has expired, is too long, or was
-// signed with an old key. Every other error of the store is an [ErrSession].
+// signed with an old key. So is a session whose file is missing from a
+// FilesystemStore. Every other error of the store is an [ErrSession], for
+// example a session value whose type is not registered with encoding/gob.
+//
 // The wrapped handler shares the session: when it calls store.Get with the same
-// name, nothing is decoded again.
+// name, nothing is decoded again. Within a request, gorilla's registry knows a
+// session by its name alone. If two stores use one name, both get the session
+// of the store that was asked first: give each store another name.
 func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.Session) (Identity, error)) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		session, err := getSession(store, r, name)
 		switch {
+		case err != nil && isMissingFile(session, err):
+			return Identity{}, noIdentity("the file of the session is missing")
 		case err != nil && isCookieError(err):
 			return Identity{}, noIdentity("the session cookie does not decode: %w", err)
 		case err != nil:
-			return Identity{}, fmt.Errorf("%w: %w", ErrSession, err)
+			return Identity{}, fmt.Errorf("%w: %w", ErrSession, sessionFault(err))
 		case session == nil:
 			return Identity{}, fmt.Errorf("%w: the store returned neither a session nor an error", ErrSession)
 		case session.IsNew && len(session.Values) == 0:
@@ -194,15 +207,53 @@ func withoutPanic(
 	return get(r, name)
 }
 
+// isMissingFile reports whether err says that the file of a session is missing
+// from a directory that exists: a logout or a cleaner has removed it. The name
+// of the file contains the ID of the session, if the session has one.
+func isMissingFile(session *sessions.Session, err error) bool {
+	var file *fs.PathError
+	if !errors.As(err, &file) || !errors.Is(file, fs.ErrNotExist) ||
+		session == nil || !session.IsNew || !strings.Contains(filepath.Base(file.Path), session.ID) {
+		return false
+	}
+	_, err = os.Stat(filepath.Dir(file.Path))
+	return err == nil
+}
+
 // isCookieError reports whether the visitor's cookie caused a session's error.
 // It uses securecookie's Error interface. For a cookie that is too long, all
 // three of its methods return false, so that counts as well.
 func isCookieError(err error) bool {
-	var cookie interface {
-		IsUsage() bool
-		IsDecode() bool
-		IsInternal() bool
+	var cookie securecookie.Error
+	return errors.Is(err, http.ErrNoCookie) || errors.As(err, &cookie) && unregisteredType(err) == nil &&
+		(cookie.IsDecode() || !cookie.IsUsage() && !cookie.IsInternal())
+}
+
+// unregisteredType returns the error of a cookie with a right signature and a
+// value whose type is not registered with encoding/gob, or nil. Each of a
+// store's keys may have an error, and gob's errors have no type.
+func unregisteredType(err error) error {
+	keys := securecookie.MultiError{err}
+	errors.As(err, &keys)
+	i := slices.IndexFunc(keys, func(err error) bool {
+		return err != nil && strings.Contains(err.Error(), "gob: name not registered for interface")
+	})
+	if i < 0 {
+		return nil
 	}
-	return errors.Is(err, http.ErrNoCookie) ||
-		errors.As(err, &cookie) && (cookie.IsDecode() || !cookie.IsUsage() && !cookie.IsInternal())
+	return keys[i]
+}
+
+// sessionFault returns the part of a store's error that an operator needs. The
+// text of a MultiError shows the first key's error only, and the name of a
+// session's file contains the ID of the session.
+func sessionFault(err error) error {
+	if gob := unregisteredType(err); gob != nil {
+		return fmt.Errorf("call gob.Register for the types of all session values: %w", gob)
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return &fs.PathError{Op: file.Op, Path: filepath.Dir(file.Path), Err: file.Err}
+	}
+	return err
 }

@@ -1,18 +1,24 @@
 package searchtoken_test
 
 import (
+	"bytes"
+	"encoding/gob"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
 
 	"github.com/searchtoken/searchtoken"
@@ -38,8 +44,8 @@ func cookieFor(t testing.TB, store sessions.Store, values map[any]any) *http.Coo
 	return w.Result().Cookies()[0]
 }
 
-// requestWith returns a GET of / with a cookie, which may be nil. The value of the
-// cookie is sent as it is, even if net/http would change it.
+// requestWith returns a GET of / with a cookie, which may be nil. The value of
+// the cookie is sent as it is, even if net/http would change it.
 func requestWith(cookie *http.Cookie) *http.Request {
 	r := httptest.NewRequest("GET", "/", nil)
 	if cookie != nil {
@@ -92,15 +98,23 @@ func TestSessionEmailFindsTheUserOfAGoodCookieOnly(t *testing.T) {
 
 	files := sessions.NewFilesystemStore(t.TempDir(), sessionKey)
 	stored := cookieFor(t, files, map[any]any{"email": email})
+	gone := cookieFor(t, files, map[any]any{"email": email})
 	goneDir := filepath.Join(t.TempDir(), "gone")
+	removeSession(t, files, gone)
 	if err := os.Mkdir(goneDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	goneFiles := sessions.NewFilesystemStore(goneDir, sessionKey)
-	gone := cookieFor(t, goneFiles, map[any]any{"email": email})
+	filesWithoutDir := sessions.NewFilesystemStore(goneDir, sessionKey)
+	withoutDir := cookieFor(t, filesWithoutDir, map[any]any{"email": email})
 	if err := os.RemoveAll(goneDir); err != nil {
 		t.Fatal(err)
 	}
+	missing := func(op, name string) error { // in a directory that exists
+		return fmt.Errorf("reading the session: %w", &fs.PathError{Op: op, Path: filepath.Join(t.TempDir(), name), Err: fs.ErrNotExist})
+	}
+	noSocket := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ENOENT)}
+	identified := &sessions.Session{IsNew: true, ID: "ID7"}
+	gob.Register(registeredValue{})
 
 	withoutNilCheck := &fakeStore{get: func() (*sessions.Session, error) {
 		var none *fakeStore
@@ -136,7 +150,31 @@ func TestSessionEmailFindsTheUserOfAGoodCookieOnly(t *testing.T) {
 		{"store without keys", sessions.NewCookieStore(), good, searchtoken.ErrSession},
 		{"no store", nil, good, searchtoken.ErrSession},
 		{"file", files, stored, nil},
-		{"file that is gone", goneFiles, gone, searchtoken.ErrSession},
+		{"file that is gone", files, gone, searchtoken.ErrNoIdentity},
+		{"directory that is gone", filesWithoutDir, withoutDir, searchtoken.ErrSession},
+		{
+			"file of another store", &fakeStore{session: identified, err: missing("open", "session_ID7")}, good,
+			searchtoken.ErrNoIdentity,
+		},
+		{
+			"file without an ID", &fakeStore{session: newSession, err: missing("open", "session_x")}, good,
+			searchtoken.ErrNoIdentity,
+		},
+		{
+			"file that is not the session's", &fakeStore{session: identified, err: missing("open", "db.pem")}, good,
+			searchtoken.ErrSession,
+		},
+		{
+			"socket that is not the session's", &fakeStore{session: identified, err: missing("stat", ".s.PGSQL.5432")}, good,
+			searchtoken.ErrSession,
+		},
+		{"socket of a database", &fakeStore{session: identified, err: noSocket}, good, searchtoken.ErrSession},
+		{"file, nil session", &fakeStore{err: missing("open", "session_x")}, good, searchtoken.ErrSession},
+		{
+			"file, old session", &fakeStore{session: &sessions.Session{ID: "x"}, err: missing("open", "session_x")}, good,
+			searchtoken.ErrSession,
+		},
+		{"registered type", store, cookieFor(t, store, map[any]any{"email": email, "v": registeredValue{1}}), nil},
 		{"database down, new session", &fakeStore{session: newSession, err: errDown}, good, searchtoken.ErrSession},
 		{"database down, nil session", &fakeStore{err: errDown}, good, searchtoken.ErrSession},
 		{"bad cookie, nil session", &fakeStore{err: cookieError{decode: true}}, good, searchtoken.ErrNoIdentity},
@@ -167,6 +205,205 @@ func TestSessionEmailFindsTheUserOfAGoodCookieOnly(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, id); diff != "" {
 				t.Errorf("identity (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+type registeredValue struct{ N int }
+
+// removeSession removes the session of a cookie from a store, as a logout does.
+func removeSession(t testing.TB, store sessions.Store, cookie *http.Cookie) {
+	t.Helper()
+	session, err := store.New(requestWith(cookie), "session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.Options.MaxAge = -1
+	if err := store.Save(requestWith(cookie), httptest.NewRecorder(), session); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unregisteredCookie returns the cookie of a session with a value whose type is
+// not registered with encoding/gob. Another program has sent it, where the type
+// is registered: the names of two types of the same length are exchanged.
+func unregisteredCookie(t testing.TB, key, blockKey []byte) *http.Cookie {
+	t.Helper()
+	codec := securecookie.New(key, blockKey).SetSerializer(exchangingSerializer{})
+	value, err := codec.Encode("session", map[any]any{"v": exchangedValue0{17}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Cookie{Name: "session", Value: value}
+}
+
+type exchangedValue0 struct{ N int }
+
+// exchangingSerializer writes another name for the type exchangedValue0.
+type exchangingSerializer struct{ securecookie.GobEncoder }
+
+// Serialize implements securecookie.Serializer.
+func (s exchangingSerializer) Serialize(v any) ([]byte, error) {
+	gob.Register(exchangedValue0{})
+	b, err := s.GobEncoder.Serialize(v)
+	return bytes.ReplaceAll(b, []byte("exchangedValue0"), []byte("exchangedValue1")), err
+}
+
+func TestUnregisteredTypeIsTheFaultOfTheServer(t *testing.T) {
+	blockKey := []byte("0123456789abcdef")
+	encrypted := unregisteredCookie(t, sessionKey, blockKey)
+	signed := unregisteredCookie(t, sessionKey, nil)
+	dir := t.TempDir()
+	files := sessions.NewFilesystemStore(dir, sessionKey)
+	stored := cookieFor(t, files, map[any]any{"email": "jsmith@example.com"})
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("files %q, %v", found, err)
+	}
+	if err := os.WriteFile(found[0], []byte(signed.Value), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		store  sessions.Store
+		cookie *http.Cookie
+		want   int
+	}{
+		{"signed", sessions.NewCookieStore(sessionKey), signed, 500},
+		{"encrypted", sessions.NewCookieStore(sessionKey, blockKey), encrypted, 500},
+		{"signed with the first of two keys", sessions.NewCookieStore(sessionKey, nil, otherKey, nil), signed, 500},
+		{"signed with the second of two keys", sessions.NewCookieStore(otherKey, nil, sessionKey, nil), signed, 500},
+		{"in a file", files, stored, 500},
+		{"signed with another key", sessions.NewCookieStore(otherKey), signed, 200}, // anonymous
+		{"encrypted with another key", sessions.NewCookieStore(sessionKey, []byte("fedcba9876543210")), encrypted, 200},
+		{"no session", sessions.NewCookieStore(sessionKey), nil, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			log := &logLines{}
+			identify := searchtoken.SessionEmail(tt.store, "session", "email")
+			m := newMiddleware(t, searchtoken.Config{
+				Logger: log.logger(), Identify: searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity),
+			})
+			if got := get(m, requestWith(tt.cookie)).Code; got != tt.want {
+				t.Errorf("status %d, want %d", got, tt.want)
+			}
+			var want []bool
+			if tt.want == 500 {
+				want = []bool{true}
+			}
+			var got []bool
+			for _, line := range log.take() {
+				got = append(got, strings.Contains(line, "level=ERROR") && strings.Contains(line, "gob.Register") &&
+					strings.Contains(line, "searchtoken_test.exchangedValue1"))
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("lines that name the type (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNameOfASessionFileIsNotLogged has files that are missing or may not be
+// read. Their names contain the ID of the session.
+func TestNameOfASessionFileIsNotLogged(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(dir, file string) error
+		want  answer
+		lines int // at the level of errors
+	}{
+		{"missing file", func(_, file string) error { return os.Remove(file) }, answer{Status: 200, Body: "anonymous 1"}, 0},
+		{"missing directory", func(dir, _ string) error { return os.RemoveAll(dir) }, answer{500, "Internal Server Error\n", ""}, 1},
+		{"directory in its place", func(_, file string) error {
+			return errors.Join(os.Remove(file), os.Mkdir(file, 0o700))
+		}, answer{500, "Internal Server Error\n", ""}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "sessions")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			store := sessions.NewFilesystemStore(dir, sessionKey)
+			cookie := cookieFor(t, store, map[any]any{"email": "jsmith@example.com"})
+			files, err := filepath.Glob(filepath.Join(dir, "*"))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("files %q, %v", files, err)
+			}
+			if err := tt.spoil(dir, files[0]); err != nil {
+				t.Fatal(err)
+			}
+			log := &logLines{}
+			defer slog.SetDefault(slog.Default())
+			slog.SetDefault(log.logger()) // of FirstIdentity
+			identify := searchtoken.SessionEmail(store, "session", "email")
+			m := newMiddleware(t, searchtoken.Config{
+				Logger: log.logger(), Identify: searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity),
+			})
+			got := seen(get(m, requestWith(cookie)))
+			if got.Status == 200 {
+				got.Body = nameOf(got.Body)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			text := strings.Join(log.take(), "\n")
+			if n := strings.Count(text, "level=ERROR"); n != tt.lines {
+				t.Errorf("%d errors in the log, want %d: %s", n, tt.lines, text)
+			}
+			checkHidden(t, text, filepath.Base(files[0]))
+			_, err = identify(requestWith(cookie))
+			checkHidden(t, err.Error(), filepath.Base(files[0]))
+		})
+	}
+}
+
+// TestStoresWithOneNameShareASession documents gorilla's registry, which knows
+// the sessions of a request by their names alone.
+func TestStoresWithOneNameShareASession(t *testing.T) {
+	staff, customers := sessions.NewCookieStore(sessionKey), sessions.NewCookieStore(otherKey)
+	staffCookie := cookieFor(t, staff, map[any]any{"email": "ann@example.com"})
+	customerCookie := cookieFor(t, customers, map[any]any{"email": "bob@example.com"})
+	email := func(store sessions.Store, name string) searchtoken.IdentityFunc {
+		return searchtoken.SessionEmail(store, name, "email")
+	}
+	ann, bob := searchtoken.Email("ann@example.com"), searchtoken.Email("bob@example.com")
+	renamed := &http.Cookie{Name: "customer"}
+	var err error
+	if renamed.Value, err = securecookie.EncodeMulti("customer", map[any]any{"email": "bob@example.com"}, customers.Codecs...); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		cookie *http.Cookie
+		funcs  []searchtoken.IdentityFunc // called in order
+		want   []searchtoken.Identity     // empty: nobody
+	}{
+		{
+			"the second store gets the session of the first", staffCookie,
+			[]searchtoken.IdentityFunc{email(staff, "session"), email(customers, "session")}, []searchtoken.Identity{ann, ann},
+		},
+		{
+			"the second store does not look into its cookie", customerCookie,
+			[]searchtoken.IdentityFunc{email(staff, "session"), email(customers, "session")}, []searchtoken.Identity{{}, {}},
+		},
+		{
+			"two names", renamed,
+			[]searchtoken.IdentityFunc{email(staff, "session"), email(customers, "customer")}, []searchtoken.Identity{{}, bob},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := requestWith(tt.cookie)
+			var got []searchtoken.Identity
+			for _, identify := range tt.funcs {
+				id, err := identify(r)
+				if err != nil && !errors.Is(err, searchtoken.ErrNoIdentity) {
+					t.Fatal(err)
+				}
+				got = append(got, id)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("identities (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -291,8 +528,8 @@ func TestSessionIsDecodedOncePerRequest(t *testing.T) {
 	}
 }
 
-// TestLoginOfThisRequestCounts has an outer handler that logs a user in and goes on:
-// the session is new, and has its values.
+// TestLoginOfThisRequestCounts has an outer handler that logs a user in and
+// goes on: the session is new, and has its values.
 func TestLoginOfThisRequestCounts(t *testing.T) {
 	store, r := sessions.NewCookieStore(sessionKey), requestWith(nil)
 	session, err := store.Get(r, "session")

@@ -58,8 +58,8 @@ func paramsHash(p *TokenParams, identified []UserID) [sha256.Size]byte {
 		b = appendString(b, s)
 	}
 	b = binary.AppendVarint(b, int64(p.validFor()))
-	b = appendStrings(b, p.UserGroups)
-	b = appendStrings(b, p.CanSeeUserProfileOf)
+	b = appendSet(b, p.UserGroups)
+	b = appendSet(b, p.CanSeeUserProfileOf)
 	b = binary.AppendUvarint(b, uint64(len(p.DictionaryFieldContext)))
 	for _, field := range slices.Sorted(maps.Keys(p.DictionaryFieldContext)) {
 		b = appendString(appendString(b, field), p.DictionaryFieldContext[field])
@@ -92,6 +92,12 @@ func appendStrings(b []byte, list []string) []byte {
 		b = appendString(b, s)
 	}
 	return b
+}
+
+// appendSet is like appendStrings, for a list whose order and duplicates do not
+// matter. It does not modify list.
+func appendSet(b []byte, list []string) []byte {
+	return appendStrings(b, slices.Compact(slices.Sorted(slices.Values(list))))
 }
 
 func appendUserIDs(b []byte, ids []UserID) []byte {

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/searchtoken/searchtoken"
 )
 
@@ -45,10 +47,7 @@ func differentGrants() []grantCase {
 		{name: "provider", id: ids(userID{Name: "ann", Provider: "Other"})},
 		{name: "type", id: ids(userID{Name: "ann", Provider: email, Type: searchtoken.UserTypeGroup})},
 		{name: "two identities", id: ids(userID{Name: "ann", Provider: "P"}, userID{Name: "bob", Provider: "P"})},
-		{
-			name: "two identities reversed",
-			id:   ids(userID{Name: "bob", Provider: "P"}, userID{Name: "ann", Provider: "P"}),
-		},
+		{name: "two identities reversed", id: ids(userID{Name: "bob", Provider: "P"}, userID{Name: "ann", Provider: "P"})},
 		{name: "two identities joined", id: ids(userID{Name: "annP", Provider: "bobP"})},
 		{name: "display name", id: withName},
 		{name: "groups", id: withGroups},
@@ -58,6 +57,9 @@ func differentGrants() []grantCase {
 		{name: "filter", id: ann, params: params{Filter: "x"}},
 		{name: "life", id: ann, params: params{ValidFor: time.Hour}},
 		{name: "profiles", id: ann, params: params{CanSeeUserProfileOf: []string{"a", "b"}}},
+		{name: "one profile", id: ann, params: params{CanSeeUserProfileOf: []string{"a"}}},
+		{name: "one group", id: ann, params: params{UserGroups: []string{"b"}}},
+		{name: "empty group", id: ann, params: params{UserGroups: []string{""}}},
 		{name: "dictionary", id: ann, params: params{DictionaryFieldContext: map[string]string{"a": "b"}}},
 		{name: "dictionary, other key", id: ann, params: params{DictionaryFieldContext: map[string]string{"a": "c"}}},
 		{name: "dictionary, two fields", id: ann, params: params{
@@ -71,6 +73,47 @@ func differentGrants() []grantCase {
 		{name: "other prepared user", id: ann, prepare: prepare(func(p *params) {
 			p.UserIDs = searchtoken.Email("dave").UserIDs
 		})},
+	}
+}
+
+// equalGrants are token requests with the grant of the case of differentGrants
+// that they name, which they spell in another way.
+func equalGrants() []grantCase {
+	with := func(groups ...string) searchtoken.Identity {
+		id := searchtoken.Email("ann")
+		id.Groups = groups
+		return id
+	}
+	profiles := func(users ...string) searchtoken.TokenParams {
+		return searchtoken.TokenParams{CanSeeUserProfileOf: users}
+	}
+	prepared := func(_ *http.Request, p *searchtoken.TokenParams) error {
+		p.UserGroups = []string{"b", "a", "b"}
+		return nil
+	}
+	ann := searchtoken.Email("ann")
+	return []grantCase{
+		{name: "groups", id: with("b", "a")},
+		{name: "groups", id: with("a", "b", "a")},
+		{name: "groups", id: with("b", "b", "a", "a")},
+		{name: "groups", id: ann, params: searchtoken.TokenParams{UserGroups: []string{"b", "a"}}},
+		{name: "groups", id: ann, prepare: prepared},
+		{name: "profiles", id: ann, params: profiles("b", "a")},
+		{name: "profiles", id: ann, params: profiles("a", "b", "b")},
+	}
+}
+
+func TestKeysLeaveTheOrderOfListsAlone(t *testing.T) {
+	id := searchtoken.Email("ann")
+	id.Groups = []string{"c", "a", "b", "a"}
+	issuer := &issuer{}
+	get(newMiddleware(t, searchtoken.Config{
+		Issuer:   issuer,
+		Identify: func(*http.Request) (searchtoken.Identity, error) { return id, nil },
+	}), request(""))
+	want := []string{"c", "a", "b", "a"}
+	if diff := cmp.Diff([][]string{want, want}, [][]string{issuer.params()[0].UserGroups, id.Groups}); diff != "" {
+		t.Errorf("groups that were sent, and the identity's (-want +got):\n%s", diff)
 	}
 }
 
@@ -97,9 +140,12 @@ func TestDifferentGrantsNeverShareATokenAndEqualOnesDo(t *testing.T) {
 		t.Errorf("%d calls for %d grants, want one for each", got, want)
 	}
 
-	untyped := searchtoken.Identity{
-		UserIDs: []searchtoken.UserID{{Name: "ann", Provider: searchtoken.EmailSecurityProvider}},
+	for _, c := range equalGrants() {
+		if got := names[token(c)]; got != c.name {
+			t.Errorf("a case gets the token of %q, want that of %q", got, c.name)
+		}
 	}
+	untyped := searchtoken.Identity{UserIDs: []searchtoken.UserID{{Name: "ann", Provider: searchtoken.EmailSecurityProvider}}}
 	ann := searchtoken.Email("ann")
 	for _, c := range []grantCase{
 		{name: "default type", id: untyped},

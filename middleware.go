@@ -73,8 +73,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -137,8 +135,8 @@ func (s *shared) middleware(route Route) *Middleware {
 // all of it; nil changes nothing. The error names every bad field, as New's
 // does.
 //
-// The copy's RenewURL is empty. A route with another grant needs a RenewHandler
-// of its own, at another path, behind the same access control as its pages.
+// The copy's RenewURL is empty. A route with another grant needs its own
+// RenewHandler, at another path, behind the same access control as its pages.
 func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 	route := m.route
 	route.Params = route.Params.clone()
@@ -157,7 +155,8 @@ func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
 // is no token, the route's ErrorHandler answers, unless the route is Optional.
 //
 // Before it calls next, Handler sets Cache-Control to "private, no-store" and
-// adds Cookie to Vary, because the page is for one user. It does not wrap the
+// adds Cookie to Vary, because the page is for one user. It removes Expires and
+// the headers that control the caches of CDNs. It does not wrap the
 // ResponseWriter, and does nothing after next.
 func (m *Middleware) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -249,16 +248,20 @@ func identityFault(err error) error {
 }
 
 // Forget removes the cached tokens of a user, for all routes: at logout, or
-// when the user's rights have changed. It uses only id.UserIDs: pass exactly
-// the identity that Identify returned. No request that begins after Forget has
+// when the user's rights have changed. No request that begins after Forget has
 // returned gets one of these tokens, or one that was in flight meanwhile.
+//
+// Forget uses only id.UserIDs. Pass exactly the identity that Identify
+// returned: another spelling of a name, or a part of the identities, is another
+// user, for whom Forget removes nothing and returns nil.
 //
 // Other processes forget the user only if they share the Cache; a [MemoryCache]
 // belongs to one process. A token that a browser already has stays valid until
 // it expires, because Coveo cannot revoke it.
 //
 // The error is that of the Cache, which may still hold the tokens, or says that
-// id has no UserIDs.
+// id has no UserIDs. If the Cache fails, this process ignores the user's tokens
+// that were issued before.
 func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 	if len(id.UserIDs) == 0 {
 		return errors.New("searchtoken: Forget: the identity has no UserIDs")
@@ -302,26 +305,6 @@ func (c *pageContext) Value(key any) any {
 func (c *pageContext) String() string   { return fmt.Sprintf("%v.searchtoken", c.Context) }
 func (c *pageContext) GoString() string { return c.String() }
 
-// setHeaders keeps the page of one user out of shared caches.
-func (c *pageContext) setHeaders(h http.Header) {
-	c.headers = [2]string{"private, no-store", "Cookie"}
-	// Without spare capacity, so that appending to one header copies it.
-	h["Cache-Control"] = c.headers[0:1:1]
-	vary, ok := h["Vary"]
-	if !ok {
-		h["Vary"] = c.headers[1:2:2]
-		return
-	}
-	for _, line := range vary {
-		for field := range strings.SplitSeq(line, ",") {
-			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, "Cookie") {
-				return
-			}
-		}
-	}
-	h["Vary"] = append(vary, "Cookie")
-}
-
 // FromContext returns the [Page] of a request that passed through
 // [Middleware.Handler], from the request's context. Without a Handler it
 // returns nil and false. On an Optional route the page may have no token;
@@ -335,18 +318,4 @@ func FromContext(ctx context.Context) (*Page, bool) {
 // your own handlers.
 func NewContext(ctx context.Context, p *Page) context.Context {
 	return context.WithValue(ctx, contextKey{}, p)
-}
-
-// setRetryAfter sets the Retry-After header to whole seconds, if err knows
-// them.
-func setRetryAfter(h http.Header, err error) {
-	if after := RetryAfter(err); after > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
-	}
-}
-
-// answerError answers with the status of err and its standard text.
-func answerError(w http.ResponseWriter, err error) {
-	status := HTTPStatus(err)
-	http.Error(w, http.StatusText(status), status)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -94,8 +95,7 @@ func TestHandlerKeepsTheValuesOfTheContext(t *testing.T) {
 	}})
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), outer{}, "outer"))
 	m.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		got := []any{r.Context().Value(outer{}), r.Context().Value(inner{})}
-		if !cmp.Equal(got, []any{"outer", "inner"}) {
+		if got := []any{r.Context().Value(outer{}), r.Context().Value(inner{})}; !cmp.Equal(got, []any{"outer", "inner"}) {
 			t.Errorf("values %v", got)
 		}
 		if cancel(); !errors.Is(r.Context().Err(), context.Canceled) {
@@ -151,9 +151,7 @@ func TestHandlerAnswersEveryFailure(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					cfg := f.config()
 					cfg.Optional = true
-					cfg.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {
-						t.Error("ErrorHandler is called")
-					}
+					cfg.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { t.Error("ErrorHandler is called") }
 					w := serve(cfg, func(w http.ResponseWriter, r *http.Request) {
 						page, _ := searchtoken.FromContext(r.Context())
 						fmt.Fprint(w, page.OrganizationID, " ", page.Token, " ", searchtoken.HTTPStatus(page.Err))
@@ -179,42 +177,68 @@ func TestHandlerKeepsThePageOutOfSharedCaches(t *testing.T) {
 		{"field whose name contains Cookie", []string{"X-Cookie"}, []string{"X-Cookie", "Cookie"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			if tt.before != nil {
-				w.Header()["Vary"] = tt.before
-			}
-			w.Header().Set("Cache-Control", "public")
 			m := newMiddleware(t, searchtoken.Config{})
-			m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				want := http.Header{"Vary": tt.want, "Cache-Control": {"private, no-store"}}
-				if diff := cmp.Diff(want, w.Header()); diff != "" {
-					t.Errorf("headers before the wrapped handler (-want +got):\n%s", diff)
+			for range 2 { // the second response must not have what the first one appended
+				w := httptest.NewRecorder()
+				if tt.before != nil {
+					w.Header()["Vary"] = tt.before
 				}
-			})).ServeHTTP(w, request("ann"))
+				w.Header().Set("Cache-Control", "public")
+				m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					want := http.Header{"Vary": tt.want, "Cache-Control": {"private, no-store"}}
+					if diff := cmp.Diff(want, w.Header()); diff != "" {
+						t.Errorf("headers before the wrapped handler (-want +got):\n%s", diff)
+					}
+					w.Header().Add("Vary", "Accept")
+					w.Header().Add("Cache-Control", "no-transform")
+					w.Header()["Cache-Control"][0] = "public"
+				})).ServeHTTP(w, request("ann"))
+			}
 		})
 	}
 }
 
-func TestHeadersOfTwoResponsesAreIndependent(t *testing.T) {
+// TestHandlerRemovesTheCacheHeadersOfOuterLayers has an outer layer that wants
+// all answers cached.
+func TestHandlerRemovesTheCacheHeadersOfOuterLayers(t *testing.T) {
 	m := newMiddleware(t, searchtoken.Config{})
-	page := m.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	first, second := httptest.NewRecorder(), httptest.NewRecorder()
-	page.ServeHTTP(first, request("ann"))
-	first.Header().Add("Vary", "Accept")
-	first.Header().Add("Cache-Control", "no-transform")
-	page.ServeHTTP(second, request("ann"))
-	second.Header().Add("Vary", "Origin")
-	second.Header().Add("Cache-Control", "max-age=0")
-	second.Header()["Vary"][0], second.Header()["Cache-Control"][0] = "*", "public"
-	want := http.Header{"Vary": {"Cookie", "Accept"}, "Cache-Control": {"private, no-store", "no-transform"}}
-	if diff := cmp.Diff(want, first.Header()); diff != "" {
-		t.Errorf("headers of the first response (-want +got):\n%s", diff)
-	}
-	third := httptest.NewRecorder()
-	page.ServeHTTP(third, request("ann"))
-	want = http.Header{"Vary": {"Cookie"}, "Cache-Control": {"private, no-store"}}
-	if diff := cmp.Diff(want, third.Header()); diff != "" {
-		t.Errorf("headers of the third response (-want +got):\n%s", diff)
+	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for _, handler := range []struct {
+		name string
+		http.Handler
+		user string
+		want http.Header // besides that of all answers
+	}{
+		{"page", m.Handler(next), "ann", http.Header{}},
+		{"error", m.Handler(next), "", http.Header{"Content-Type": {"text/plain; charset=utf-8"}}},
+		{"renewal", m.RenewHandler(), "ann", http.Header{"Content-Type": {"application/json"}}},
+	} {
+		t.Run(handler.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			outer := http.Header{}
+			for _, name := range []string{
+				"CDN-Cache-Control", "Surrogate-Control", "Expires", "Cloudflare-CDN-Cache-Control",
+				"Netlify-CDN-Cache-Control", "Vercel-CDN-Cache-Control", "Edge-Control", "X-Accel-Expires", "Cache-Control",
+			} {
+				outer.Set(name, "public, max-age=600")
+			}
+			outer["CDN-Cache-Control"] = []string{"public"} // not in its canonical form
+			outer["cache-control"] = []string{"public"}
+			outer.Set("Last-Modified", "yesterday")
+			outer.Set("X-Cache-Key", "a")
+			maps.Copy(w.Header(), outer)
+			handler.ServeHTTP(w, request(handler.user))
+			want := handler.want
+			want.Set("Cache-Control", "private, no-store")
+			want.Set("Last-Modified", "yesterday")
+			want.Set("X-Cache-Key", "a")
+			got := w.Header()
+			got.Del("Vary")
+			got.Del("X-Content-Type-Options")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -260,18 +284,13 @@ func TestIssuerGetsTheIdentityAndTheRoute(t *testing.T) {
 			tokenParams{SearchHub: "hub", UserDisplayName: "Ann", UserGroups: []string{"all"}, ValidFor: time.Hour},
 		},
 		{
-			name: "groups of the identity", id: searchtoken.Identity{UserIDs: ann.UserIDs, Groups: ann.Groups},
-			route: searchtoken.Route{Params: params},
-			want: tokenParams{
-				SearchHub: "hub", UserDisplayName: "Somebody", UserGroups: []string{"staff"}, ValidFor: time.Hour,
-			},
+			"groups of the identity", searchtoken.Identity{UserIDs: ann.UserIDs, Groups: ann.Groups},
+			searchtoken.Route{Params: params},
+			tokenParams{SearchHub: "hub", UserDisplayName: "Somebody", UserGroups: []string{"staff"}, ValidFor: time.Hour},
 		},
 		{
-			name: "Prepare", id: ann,
-			route: searchtoken.Route{Params: tokenParams{SearchHub: "hub"}, Prepare: withFilter},
-			want: tokenParams{
-				SearchHub: "hub", UserDisplayName: "Ann", UserGroups: []string{"staff"}, Filter: "@host==example.com",
-			},
+			"Prepare", ann, searchtoken.Route{Params: tokenParams{SearchHub: "hub"}, Prepare: withFilter},
+			tokenParams{SearchHub: "hub", UserDisplayName: "Ann", UserGroups: []string{"staff"}, Filter: "@host==example.com"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -345,8 +364,7 @@ func TestForgetUsesOnlyTheUserIDs(t *testing.T) {
 		if err := h.middleware.Forget(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		want := []answer{{200, "ann 1", ""}, {200, "ann 2", ""}}
-		if diff := cmp.Diff(want, []answer{first, h.get("ann")}); diff != "" {
+		if diff := cmp.Diff([]answer{{200, "ann 1", ""}, {200, "ann 2", ""}}, []answer{first, h.get("ann")}); diff != "" {
 			t.Errorf("pages before and after Forget (-want +got):\n%s", diff)
 		}
 	})
@@ -371,8 +389,8 @@ func TestContextDoesNotPrintThePage(t *testing.T) {
 	}
 }
 
-// TestNamesOfTheRequestAreRedacted has an Issuer whose error quotes names that only
-// the request identifies as names.
+// TestNamesOfTheRequestAreRedacted has an Issuer whose error quotes names that
+// only the request identifies as names.
 func TestNamesOfTheRequestAreRedacted(t *testing.T) {
 	bubble(t, func(h *harness) {
 		h.issuer.fail(errors.New("no user Ann Lee of Lee & Co here"))
@@ -388,8 +406,8 @@ func TestNamesOfTheRequestAreRedacted(t *testing.T) {
 	})
 }
 
-// TestLongErrorsAreCutBeforeTheyAreRedacted has an error that repeats a header of a
-// megabyte. Redacting all of it would take minutes.
+// TestLongErrorsAreCutBeforeTheyAreRedacted has an error that repeats a header
+// of a megabyte. Redacting all of it would take minutes.
 func TestLongErrorsAreCutBeforeTheyAreRedacted(t *testing.T) {
 	log := &logLines{}
 	m := newMiddleware(t, searchtoken.Config{
@@ -420,8 +438,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			echo := fmt.Sprintf(`{"token":%q,"message":%q,"type":%q}`, secret, string(body)+secret,
-				r.Header.Get("Authorization"))
+			echo := fmt.Sprintf(`{"token":%q,"message":%q,"type":%q}`, secret, string(body)+secret, r.Header.Get("Authorization"))
 			return respond(status, echo, nil), nil
 		})
 		broken := &cache{Cache: searchtoken.NewMemoryCache(0)}
@@ -479,5 +496,49 @@ func TestHitAllocatesOnlyThePageAndTheRequest(t *testing.T) {
 	})
 	if got > 2 {
 		t.Errorf("a hit allocates %v times, want at most 2", got)
+	}
+}
+
+// TestForgetNeedsExactlyTheIdentityOfIdentify hands other identities to Forget
+// than the one that Identify returned.
+func TestForgetNeedsExactlyTheIdentityOfIdentify(t *testing.T) {
+	const provider = "Active Directory"
+	ids := func(names ...string) (id searchtoken.Identity) {
+		for _, name := range names {
+			id.UserIDs = append(id.UserIDs, searchtoken.UserID{Name: name, Provider: provider})
+		}
+		return id
+	}
+	identified := ids("ann", "CORP\\ann")
+	described := identified
+	described.DisplayName, described.Groups = "Ann", []string{"staff"}
+	for _, tt := range []struct {
+		name      string
+		id        searchtoken.Identity
+		forgotten bool
+	}{
+		{"the same", identified, true},
+		{"the same with a display name", described, true},
+		{"another spelling", ids("Ann", "CORP\\ann"), false},
+		{"a part", ids("ann"), false},
+		{"another order", ids("CORP\\ann", "ann"), false},
+		{"another provider", searchtoken.Email("ann"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				h.configure(searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
+					return identified, nil
+				}})
+				h.get("")
+				if err := h.middleware.Forget(h.Context(), tt.id); err != nil {
+					h.Errorf("Forget: %v", err)
+				}
+				want := "ann 1"
+				if tt.forgotten {
+					want = "ann 2"
+				}
+				check(h, "token after Forget", want, h.get("").Body)
+			})
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,9 @@ const (
 // An error is answered with its status and standard text, even if the route has
 // an ErrorHandler: 401 without a user, 403 for another origin, 405 for another
 // method, 413 for a body of over 16 KiB, 400 for another body, 429 with
-// Retry-After beyond the limit, and otherwise as [HTTPStatus] says.
+// Retry-After beyond the limit, and otherwise as [HTTPStatus] says. On plain
+// http, where browsers do not name the origin of a GET, a Referer of another
+// host is a 403 as well.
 func (m *Middleware) RenewHandler() http.Handler {
 	var origin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +54,7 @@ func (m *Middleware) RenewHandler() http.Handler {
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 			return
 		}
-		if origin.Check(asPost(r)) != nil {
+		if !sameOrigin(&origin, r) {
 			http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 			return
 		}
@@ -86,12 +89,21 @@ func (m *Middleware) RenewHandler() http.Handler {
 	})
 }
 
-// asPost returns a copy of r with the method POST, for CrossOriginProtection.
-// It would let every GET pass, but this handler answers a GET with a secret.
-func asPost(r *http.Request) *http.Request {
+// sameOrigin reports whether r comes from the page's own origin, as far as the
+// browser says. A GET is checked like a POST, because it is answered with a
+// secret. On plain http, browsers send neither Sec-Fetch-Site nor, for a GET,
+// Origin. Then the Referer must not name another host.
+func sameOrigin(origin *http.CrossOriginProtection, r *http.Request) bool {
 	post := *r
 	post.Method = http.MethodPost
-	return &post
+	if origin.Check(&post) != nil {
+		return false
+	}
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" || r.Referer() == "" {
+		return true
+	}
+	referer, err := url.Parse(r.Referer())
+	return err == nil && strings.EqualFold(referer.Host, r.Host)
 }
 
 // readRejected returns the token that the request reports as rejected. A GET

@@ -24,27 +24,20 @@ const (
 // is safe for concurrent use.
 type store struct {
 	cache    Cache
-	memory   *MemoryCache // the same Cache, if it is one: a hit then reads the clock once
+	memory   *MemoryCache // the same Cache, if it is one: it never fails
 	reporter *reporter
 
-	// forgets counts the Forgets of this process, in case the Cache fails to
-	// forget. Users share the counters.
-	forgets [256]atomic.Uint64
-
-	mu        sync.Mutex // guards fallbacks
-	fallbacks map[Key]fallback
+	mu            sync.Mutex            // guards the maps
+	fallbacks     map[Key]fallback      // tokens that the Cache could not store
+	forgets       map[UserKey]time.Time // when each user was forgotten
+	failedForgets map[UserKey]time.Time // when the Cache failed to forget a user
+	corrections   atomic.Int64          // entries of fallbacks and failedForgets; a hit takes no lock if it is 0
 }
 
 // epoch identifies the period between two Forgets of a user.
 type epoch struct {
-	cache, local uint64
-	unknown      bool // the Cache failed, so cache has no meaning
-}
-
-// endedBefore reports whether the user was forgotten between e and later, as
-// far as the Cache could tell.
-func (e epoch) endedBefore(later epoch) bool {
-	return e.local != later.local || !e.unknown && !later.unknown && e.cache != later.cache
+	number  uint64 // the Cache's
+	unknown bool   // the Cache failed, so number has no meaning
 }
 
 // found is the result of a look into the store.
@@ -57,100 +50,120 @@ type found struct {
 
 // fallback is a token that the Cache could not store.
 type fallback struct {
-	token Token
-	epoch epoch
-	until time.Time
+	token     Token
+	epoch     epoch
+	requested time.Time
+	until     time.Time
 }
 
 func newStore(cache Cache, r *reporter) *store {
 	memory, _ := cache.(*MemoryCache)
-	return &store{cache: cache, memory: memory, reporter: r, fallbacks: map[Key]fallback{}}
+	return &store{
+		cache: cache, memory: memory, reporter: r,
+		fallbacks: map[Key]fallback{}, forgets: map[UserKey]time.Time{}, failedForgets: map[UserKey]time.Time{},
+	}
 }
 
 // get looks for the token under key. If the Cache fails, it returns the
 // fallback, if there is one.
 func (s *store) get(ctx context.Context, key Key) (f found) {
-	f.epoch.local = s.localForgets(key.User).Load() // before the token, like the Cache's epoch
 	if s.memory != nil {
-		f.at = now()
-		f.token, f.epoch.cache = s.memory.get(&key, f.at)
+		f.at = now() // once: a hit has no time to lose
+		f.token, f.epoch.number = s.memory.get(&key, f.at)
 		return f
 	}
-	if f.token, f.epoch.cache, f.err = s.cache.Get(ctx, key); f.err != nil {
+	if f.token, f.epoch.number, f.err = s.cache.Get(ctx, key); f.err != nil {
 		s.reporter.cacheFailed(ctx, "Get", f.err)
-		f.token, f.epoch.cache, f.epoch.unknown = Token{}, 0, true
+		f.token, f.epoch = Token{}, epoch{unknown: true}
 	}
 	f.at = now()
-	if f.token.Value == "" {
-		f.token = s.fallback(key, f.epoch, f.at)
+	if s.corrections.Load() > 0 {
+		f.token = s.correct(key, f)
 	}
 	return f
 }
 
-// put stores a token that was fetched in an epoch, and reports whether the user
-// was not forgotten since. If the Cache failed to forget the user, put removes
-// what the Cache stored in spite of that.
-func (s *store) put(ctx context.Context, key Key, t Token, e epoch) (kept bool) {
-	forgotten := func() bool { return s.localForgets(key.User).Load() != e.local }
-	if forgotten() {
-		return false
-	}
-	if e.unknown {
-		s.setFallback(key, t, e)
-		return true
-	}
-	kept, err := s.cache.Set(ctx, key, t, e.cache)
-	if err != nil {
-		s.reporter.cacheFailed(ctx, "Set", err)
-		s.setFallback(key, t, e)
-		kept = true
-	} else {
-		s.deleteFallback(key)
-	}
-	if kept && forgotten() {
-		_, _ = s.cache.Set(ctx, key, Token{}, e.cache)
-		return false
-	}
-	return kept
-}
-
-// forget removes the tokens of a user. Even if the Cache fails to, no later
-// request gets a token whose fetch is in flight.
-func (s *store) forget(ctx context.Context, user UserKey) error {
-	defer s.localForgets(user).Add(1) // last, as in a Cache
-	if err := s.cache.Forget(ctx, user); err != nil {
-		s.reporter.cacheFailed(ctx, "Forget", err)
-		return redact.Error(err)
-	}
-	return nil
-}
-
-func (s *store) localForgets(user UserKey) *atomic.Uint64 { return &s.forgets[user[24]] }
-
-// fallback returns the fallback under key, unless its user was forgotten before
-// e.
-func (s *store) fallback(key Key, e epoch, now time.Time) Token {
+// correct returns the token of f, or the fallback if there is none. A token
+// from before the last Forget of its user does not count. A fallback ends when
+// the Cache answers again, unless the Cache has only failed to store it.
+func (s *store) correct(key Key, f found) Token {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	f, ok := s.fallbacks[key]
-	if !ok || !now.Before(f.until) || f.epoch.local != e.local || !e.unknown && f.epoch != e {
-		return Token{}
+	defer s.unlock()
+	if at, ok := s.failedForgets[key.User]; ok && !f.token.Issued.After(at) {
+		f.token = Token{}
+	}
+	fb, ok := s.fallbacks[key]
+	switch {
+	case !ok:
+	case !f.at.Before(fb.until), !fb.requested.After(s.forgets[key.User]), f.err == nil && fb.epoch != f.epoch:
+		delete(s.fallbacks, key)
+	case f.token.Value == "":
+		return fb.token
 	}
 	return f.token
 }
 
-func (s *store) setFallback(key Key, t Token, e epoch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	makeRoom(s.fallbacks, func(f fallback) bool { return !now.Before(f.until) })
-	s.fallbacks[key] = fallback{t, e, now.Add(fallbackLife)}
+// unlock updates corrections.
+func (s *store) unlock() {
+	s.corrections.Store(int64(len(s.fallbacks) + len(s.failedForgets)))
+	s.mu.Unlock()
 }
 
-func (s *store) deleteFallback(key Key) {
+// put stores a token that was requested at a time and in an epoch, and reports
+// whether the user was not forgotten since.
+func (s *store) put(ctx context.Context, key Key, t Token, requested time.Time, e epoch) (kept bool) {
+	if e.unknown {
+		s.setFallback(key, t, requested, e)
+		return true
+	}
+	kept, err := s.cache.Set(ctx, key, t, e.number)
+	if err != nil {
+		s.reporter.cacheFailed(ctx, "Set", err)
+		s.setFallback(key, t, requested, e)
+		return true
+	}
+	if s.corrections.Load() > 0 {
+		s.mu.Lock()
+		defer s.unlock()
+		delete(s.fallbacks, key)
+	}
+	return kept
+}
+
+// setFallback serves t for a while if the Cache does not.
+func (s *store) setFallback(key Key, t Token, requested time.Time, e epoch) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.fallbacks, key)
+	defer s.unlock()
+	at := now()
+	makeRoom(s.fallbacks, func(f fallback) bool { return !at.Before(f.until) })
+	s.fallbacks[key] = fallback{t, e, requested, at.Add(fallbackLife)}
+}
+
+// forget removes the tokens of a user. If the Cache fails to, get ignores them.
+func (s *store) forget(ctx context.Context, user UserKey) error {
+	err := s.cache.Forget(ctx, user)
+	if err != nil {
+		s.reporter.cacheFailed(ctx, "Forget", err)
+		err = redact.Error(err)
+	}
+	if s.memory == nil {
+		s.remember(user, err != nil)
+	}
+	return err
+}
+
+// remember notes a Forget. One that failed counts as long as a token may live.
+func (s *store) remember(user UserKey, failed bool) {
+	s.mu.Lock()
+	defer s.unlock()
+	at := now()
+	makeRoom(s.forgets, func(other time.Time) bool { return at.Sub(other) > 2*fallbackLife })
+	s.forgets[user] = at
+	delete(s.failedForgets, user)
+	if failed {
+		makeRoom(s.failedForgets, func(other time.Time) bool { return at.Sub(other) > maxValidFor })
+		s.failedForgets[user] = at
+	}
 }
 
 // makeRoom makes sure that another entry fits into m. Idle entries go first,

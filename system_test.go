@@ -22,8 +22,8 @@ import (
 // The tests in this file run the whole package over real sockets, against the
 // stand-in for Coveo, as a site does. They share no fake with the other tests.
 
-// newSite starts a site and returns its URL. It logs in every visitor who asks for
-// it, and answers a search with the titles of the documents, one per line.
+// newSite starts a site and returns its URL. It logs in every visitor who asks
+// for it, and answers a search with the titles of the documents, one per line.
 func newSite(t *testing.T, platform *searchtokentest.Server, cfg searchtoken.Config) string {
 	t.Helper()
 	store := sessions.NewCookieStore(sessionKey)
@@ -173,8 +173,8 @@ func TestTokenEnforcesHubAndFilter(t *testing.T) {
 	}
 }
 
-// TestFaultOfOneTokenCallFailsOneUser has the platform fail in every way during one
-// token call. That visitor gets a status, and another one a page.
+// TestFaultOfOneTokenCallFailsOneUser has the platform fail in every way during
+// one token call. That visitor gets a status, and another one a page.
 func TestFaultOfOneTokenCallFailsOneUser(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -184,7 +184,7 @@ func TestFaultOfOneTokenCallFailsOneUser(t *testing.T) {
 		{"status", searchtokentest.Fault{Status: 500}, 503},
 		{"refusal", searchtokentest.Fault{Status: 403}, 502},
 		{"too many requests", searchtokentest.Fault{Status: 429, RetryAfter: "7"}, 503},
-		{"no answer", searchtokentest.Fault{Drop: true}, 503},
+		{"no answer, twice", searchtokentest.Fault{Drop: true, Times: 2}, 503},
 		{"redirect", searchtokentest.Fault{Location: "https://elsewhere.example.com/"}, 502},
 		{"endless", searchtokentest.Fault{Endless: true}, 502},
 		{"cut off", searchtokentest.Fault{CutOff: true}, 502},
@@ -195,7 +195,7 @@ func TestFaultOfOneTokenCallFailsOneUser(t *testing.T) {
 			platform := searchtokentest.NewServer(searchtokentest.Config{})
 			defer platform.Close()
 			site := newSite(t, platform, searchtoken.Config{})
-			tt.fault.Kind, tt.fault.Times = searchtokentest.KindToken, 1
+			tt.fault.Kind, tt.fault.Times = searchtokentest.KindToken, max(tt.fault.Times, 1)
 			platform.Inject(tt.fault)
 			resp, err := browser(t, site, "ann@example.com").Get(site + "/search")
 			if err != nil {

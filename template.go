@@ -2,7 +2,6 @@ package searchtoken
 
 import (
 	"embed"
-	"errors"
 	"html/template"
 	"net/http"
 
@@ -220,7 +219,7 @@ func (p *Page) placeholderComment() template.HTML {
 	switch {
 	case p == nil:
 		why = "the request did not pass through Middleware.Handler, or the template did not get its *Page"
-	case errors.Is(p.Err, ErrNoIdentity):
+	case p.Err != nil && HTTPStatus(p.Err) == http.StatusUnauthorized:
 		why = "nobody is logged in"
 	case p.Err != nil:
 		why = "no token is available right now (" + http.StatusText(HTTPStatus(p.Err)) + ")"

@@ -328,3 +328,20 @@ func TestATemplateWithoutThePageGetsAComment(t *testing.T) {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 }
+
+// TestExperiencesOfOnePageDiffer renders two ids on pages that are equal
+// otherwise.
+func TestExperiencesOfOnePageDiffer(t *testing.T) {
+	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
+	for _, frontEnd := range []searchtoken.FrontEnd{searchtoken.IPX, searchtoken.IPXBuilder} {
+		for _, id := range []string{"first", "second"} {
+			out, err := render(t, "{{"+string(frontEnd)+" . \""+id+"\"}}", page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out, "/"+id+"/") {
+				t.Errorf("%s of %q loads another experience: %s", frontEnd, id, out)
+			}
+		}
+	}
+}

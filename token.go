@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -33,8 +34,8 @@ const (
 type Token struct {
 	// Value is the token itself. Coveo's tokens are JWTs.
 	Value string
-	// Issued is the moment before the token was requested, on this machine's
-	// clock.
+	// Issued is when the token was issued, on this machine's clock: the moment
+	// before it was requested, minus the age that it had then.
 	Issued time.Time
 	// Expiry is Issued plus the life of the token, on this machine's clock. It
 	// does not depend on the platform's clock.
@@ -165,6 +166,8 @@ func nameFault(s string) string {
 		return "must not be empty"
 	case !utf8.ValidString(s):
 		return "must be valid UTF-8"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "must not contain control characters"
 	}
 	return ""
 }
@@ -177,6 +180,9 @@ func (p TokenParams) validateGrant(prefix string) error {
 	bad := func(field, reason string) { faults = append(faults, fault(prefix+field, reason)) }
 	if p.ValidFor != 0 && (p.ValidFor < minValidFor || p.ValidFor > maxValidFor) {
 		bad("ValidFor", fmt.Sprintf("%v is not between 15m and 24h; 0 is Coveo's default, 24h", p.ValidFor))
+	}
+	if strings.ContainsFunc(p.UserDisplayName, unicode.IsControl) {
+		bad("UserDisplayName", "must not contain control characters")
 	}
 	// encoding/json would turn invalid UTF-8 into another grant.
 	for _, f := range []struct {
@@ -253,6 +259,30 @@ func expiry(value string, issued time.Time, validFor time.Duration) time.Time {
 		return latest
 	}
 	return expires
+}
+
+// maxClockError is how far this machine's clock and the platform's may differ
+// if the age of a token is not known.
+const maxClockError = time.Hour
+
+// issuedAt returns when a token was issued, on this machine's clock: the moment
+// of the request, minus the token's age. The age is the difference of the
+// answer's Date header and the JWT's iat. A token of unknown age counts as just
+// issued, unless it expired long ago by this machine's clock.
+func issuedAt(value string, requested time.Time, date string) (time.Time, error) {
+	iat, exp := jwtTimes(value)
+	answered, err := http.ParseTime(date)
+	switch {
+	case err == nil && iat != 0:
+		return requested.Add(-max(answered.Sub(time.Unix(iat, 0)), 0)), nil
+	case exp != 0 && requested.Sub(time.Unix(exp, 0)) > maxClockError:
+		return time.Time{}, &APIError{
+			StatusCode: http.StatusOK,
+			Message: "the token expired more than an hour ago by this machine's clock;" +
+				" check this clock and the platform's clock, and whether the issuer returns old tokens",
+		}
+	}
+	return requested, nil
 }
 
 // jwtTimes returns the claims iat and exp of a JWT in Unix seconds. A claim

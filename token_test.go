@@ -124,8 +124,8 @@ func TestTokenAuthenticatesRequests(t *testing.T) {
 	}
 }
 
-// faultsOf returns the fields that a configuration error names, one for each line.
-// A line that names several fields has them as one, separated by commas.
+// faultsOf returns the fields that a configuration error names, one for each
+// line. A line that names several fields has them as one, separated by commas.
 func faultsOf(t *testing.T, err error) (fields []string) {
 	t.Helper()
 	if err == nil {
@@ -185,6 +185,15 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		{name: "no name", params: params{UserIDs: []userID{{Provider: "p"}}}, want: []string{"UserIDs[0].Name"}},
 		{name: "blank name", params: params{UserIDs: []userID{{Name: " ", Provider: "p"}}},
 			want: []string{"UserIDs[0].Name"}},
+		{
+			name:   "control character in a name",
+			params: params{UserIDs: []userID{{Name: "a\x00", Provider: "p"}}}, want: []string{"UserIDs[0].Name"},
+		},
+		{
+			name:   "control character in a provider",
+			params: params{UserIDs: []userID{{Name: "a", Provider: "p\n"}}}, want: []string{"UserIDs[0].Provider"},
+		},
+		{name: "control character in the display name", params: params{UserDisplayName: "a\u0085"}, want: []string{"UserDisplayName"}},
 		{
 			name:   "no provider",
 			params: params{UserIDs: append(searchtoken.Email(email).UserIDs, userID{Name: email})},
@@ -254,13 +263,18 @@ func TestExpiryFollowsTheClaims(t *testing.T) {
 		want     time.Duration // from the moment before the call
 	}{
 		{"JWT", 0, hour, time.Hour},
-		{"fractions of seconds", 0, claims(map[string]any{"iat": 1000.25, "exp": 4600.75}), time.Hour},
+		{"fractions of seconds", 0, func(platform time.Time) string {
+			iat := float64(platform.Unix())
+			return jwt(map[string]any{"iat": iat + 0.25, "exp": iat + 3600.75})
+		}, time.Hour},
 		{"longer than requested", 20 * time.Minute, hour, 20 * time.Minute},
 		{"absurdly long", 0, claims(map[string]any{"iat": 1, "exp": 1e12}), 24 * time.Hour},
 		{"exp beyond all dates", 0, claims(map[string]any{"iat": 1, "exp": 1e300}), 24 * time.Hour},
 		{"negative exp", 0, claims(map[string]any{"iat": 1000, "exp": -5}), 24 * time.Hour},
 		{"negative iat", time.Hour, claims(map[string]any{"iat": -1e9, "exp": 2e9}), time.Hour},
-		{"expired when issued", 0, claims(map[string]any{"iat": 2000, "exp": 1000}), 0},
+		{"expired when issued", 0, func(platform time.Time) string {
+			return jwt(map[string]any{"iat": platform.Unix() + 1000, "exp": platform.Unix()})
+		}, 0},
 		{"no iat, early exp", 0, func(platform time.Time) string {
 			return jwt(map[string]any{"exp": platform.Add(time.Hour - skew - 2*time.Second).Unix()})
 		}, time.Hour},
@@ -295,4 +309,86 @@ func TestExpiryFollowsTheClaims(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTokensAgeByTheDateOfTheAnswer has a platform whose clock differs from
+// this machine's.
+func TestTokensAgeByTheDateOfTheAnswer(t *testing.T) {
+	const h = time.Hour
+	type times struct{ Issued, Expiry time.Duration } // since the call began
+	for _, tt := range []struct {
+		name     string
+		skew     time.Duration // of the platform's clock
+		age      time.Duration // of the token, when the answer is sent
+		life     time.Duration // exp - iat
+		date     string        // instead of the platform's
+		validFor time.Duration
+		want     *times // nil: refused
+	}{
+		{name: "fresh", life: h, want: &times{0, h}},
+		{name: "old", age: 40 * time.Minute, life: h, want: &times{-40 * time.Minute, 20 * time.Minute}},
+		{name: "expired", age: 25 * h, life: 24 * h, want: &times{-25 * h, -h}},
+		{name: "old, platform behind", skew: -20 * h, age: 10 * h, life: 24 * h, want: &times{-10 * h, 14 * h}},
+		{name: "old, platform ahead", skew: 20 * h, age: 10 * h, life: 24 * h, want: &times{-10 * h, 14 * h}},
+		{name: "fresh, platform behind by a month", skew: -720 * h, life: h, want: &times{0, h}},
+		{name: "issued after the answer", age: -h, life: h, want: &times{0, h}},
+		{
+			name: "old, shorter than asked for", age: 10 * time.Minute, life: 24 * h, validFor: h,
+			want: &times{-10 * time.Minute, 50 * time.Minute},
+		},
+
+		{name: "no date", date: "none", life: h, want: &times{0, h}},
+		{name: "malformed date", date: "today", life: h, want: &times{0, h}},
+		{name: "no date, expired an hour ago", date: "none", age: 2 * h, life: h, want: &times{0, h}},
+		{name: "no date, expired over an hour ago", date: "none", age: 25*h + 2*time.Second, life: 24 * h},
+		{name: "malformed date, expired over an hour ago", date: "today", age: 26 * h, life: 24 * h},
+		{name: "no date, platform behind by over an hour", date: "none", skew: -3 * h, life: h},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := clientOf(t, func(*http.Request) (*http.Response, error) {
+					platform := time.Now().Add(tt.skew)
+					iat := platform.Add(-tt.age)
+					header := http.Header{"Date": {platform.UTC().Format(http.TimeFormat)}}
+					switch tt.date {
+					case "":
+					case "none":
+						header.Del("Date")
+					default:
+						header.Set("Date", tt.date)
+					}
+					value := jwt(map[string]any{"iat": iat.Unix(), "exp": iat.Add(tt.life).Unix()})
+					return respond(200, fmt.Sprintf(`{"token":%q}`, value), header), nil
+				})
+				params := jsmith
+				params.ValidFor = tt.validFor
+				requested := time.Now()
+				token, err := client.Issue(t.Context(), params)
+				var got *times
+				if err == nil {
+					got = &times{token.Issued.Sub(requested), token.Expiry.Sub(requested)}
+				} else if !strings.Contains(err.Error(), "check this clock and the platform's clock") {
+					t.Error(err)
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("times (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestExpiredTokenOfCoveoIsRefused has an answer whose token has expired by the
+// platform's clock.
+func TestExpiredTokenOfCoveoIsRefused(t *testing.T) {
+	bubble(t, func(h *harness) {
+		upstream := roundTripper(func(*http.Request) (*http.Response, error) {
+			now := time.Now()
+			value := jwt(map[string]any{"iat": now.Add(-25 * time.Hour).Unix(), "exp": now.Add(-time.Hour).Unix()})
+			header := http.Header{"Date": {now.UTC().Format(http.TimeFormat)}}
+			return respond(200, fmt.Sprintf(`{"token":%q}`, value), header), nil
+		})
+		h.configure(searchtoken.Config{APIKey: apiKey, HTTPClient: &http.Client{Transport: upstream}})
+		check(h, "status", 502, h.get("ann").Status)
+	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/searchtoken/searchtoken/internal/flight"
 )
 
-// maxTries is how many fetches a request starts or waits for if each of them
-// ends without a token for it.
+// maxTries is how many fetches a request starts if each of them ends without a
+// token for it.
 const maxTries = 5
 
 // tokenSource returns tokens from the store, or fetches them from the Issuer.
@@ -29,8 +29,8 @@ type tokenSource struct {
 	reporter *reporter
 
 	// Lock order: flights, then breaker or renewals. No other locks nest.
-	flights  *flight.Group[fetchKey, fetchResult]
-	breaker  breaker.Breaker[breakerKey]
+	flights  *flight.Group[UserKey, fetchKey, fetchResult]
+	breaker  breaker.Breaker[UserKey, fetchKey]
 	renewals renewalLimits
 }
 
@@ -41,24 +41,17 @@ func newTokenSource(cfg *Config) *tokenSource {
 	return &tokenSource{
 		issuer: cfg.Issuer, claimer: claimer, limiter: limiter,
 		store: newStore(cfg.Cache, r), reporter: r,
-		flights: flight.New[fetchKey, fetchResult](cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
+		flights: flight.New[UserKey, fetchKey, fetchResult](cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 	}
 }
 
-// fetchKey is what requests must agree on to share a fetch.
+// fetchKey is what requests must agree on to share a fetch, and what a failure
+// counts for. A Forget begins a key without failures: the user's rights may
+// have changed.
 type fetchKey struct {
 	Key
 	epoch
 }
-
-// breakerKey is what a failure counts for. A Forget begins a key without
-// failures: the user's rights may have changed.
-type breakerKey struct {
-	Key
-	forgets uint64
-}
-
-func (k fetchKey) breakerKey() breakerKey { return breakerKey{k.Key, k.epoch.local} }
 
 // token returns a token for r, and reports whether it was a hit or a miss. It
 // waits at most until ctx is done; the fetch that it may start goes on.
@@ -75,7 +68,7 @@ func (s *tokenSource) token(ctx context.Context, r *tokenRequest) (Token, error)
 // find looks into the store, and fetches a token if there is none for r.
 // waitingSince is zero if r did not have to wait.
 func (s *tokenSource) find(ctx context.Context, r *tokenRequest) (t Token, waitingSince time.Time, err error) {
-	for tries := 0; tries < maxTries; {
+	for tries := 0; ; {
 		found := s.store.get(ctx, r.key)
 		switch r.freshness(found.token, found.at) {
 		case fresh:
@@ -97,13 +90,15 @@ func (s *tokenSource) find(ctx context.Context, r *tokenRequest) (t Token, waiti
 		if t, err := result.accept(r, time.Now()); t.Value != "" || err != nil {
 			return t, waitingSince, err
 		}
-		// The fetch of another request that brings nothing for r is not a try.
-		if leader || result.forgotten {
+		// A fetch that another request started does not count as a try.
+		if leader {
 			tries++
 		}
+		if tries == maxTries {
+			s.breaker.Hold(fetchKey{r.key, found.epoch}, errUnsuitable)
+			return Token{}, waitingSince, newTokenError(errUnsuitable, breaker.FirstRetry)
+		}
 	}
-	s.breaker.Hold(breakerKey{r.key, s.store.localForgets(r.key.User).Load()}, errForgotten)
-	return Token{}, waitingSince, newTokenError(errForgotten, breaker.FirstRetry)
 }
 
 // mayFetch returns an error if r must not wait for a fetch.
@@ -133,7 +128,7 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 		kind = EventRenew
 	}
 	shared := *r // r itself must not escape: hits would allocate it
-	result, leader, err = s.flights.Wait(ctx, fetchKey{r.key, found.epoch}, func() (func(context.Context) fetchResult, error) {
+	result, leader, err = s.flights.Wait(ctx, r.key.User, fetchKey{r.key, found.epoch}, func() (flight.Func[fetchResult], error) {
 		return s.newFetch(&shared, found.epoch, kind)
 	})
 	r.renewalAllowed = shared.renewalAllowed
@@ -147,16 +142,16 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 // one.
 func (s *tokenSource) refresh(ctx context.Context, r *tokenRequest, e epoch) {
 	shared := *r
-	s.flights.Background(ctx, fetchKey{r.key, e}, func() (func(context.Context) fetchResult, error) {
+	s.flights.Background(ctx, r.key.User, fetchKey{r.key, e}, func() (flight.Func[fetchResult], error) {
 		return s.newFetch(&shared, e, EventRefresh)
 	})
 }
 
 // newFetch returns the run of a fetch for r, or an error if it must not start.
 // It runs under the lock of flights.
-func (s *tokenSource) newFetch(r *tokenRequest, e epoch, kind EventKind) (func(context.Context) fetchResult, error) {
+func (s *tokenSource) newFetch(r *tokenRequest, e epoch, kind EventKind) (flight.Func[fetchResult], error) {
 	key := fetchKey{r.key, e}
-	if err := s.breaker.Check(key.breakerKey()); err != nil {
+	if err := s.breaker.Check(key.User, key); err != nil {
 		return nil, err
 	}
 	if kind == EventRenew && !r.renewalAllowed { // counted once per request
@@ -188,9 +183,11 @@ func waitError(ctx context.Context, err error) error {
 	return newCanceledError(ctx)
 }
 
-// forget removes the tokens of a user.
+// forget removes the tokens of a user. Later requests do not join the user's
+// fetches in flight, whose tokens are not stored.
 func (s *tokenSource) forget(ctx context.Context, user UserKey) error {
 	err := s.store.forget(ctx, user)
+	s.flights.Detach(user)
 	s.reporter.event(ctx, EventForget, "", 0, err)
 	return err
 }

@@ -64,8 +64,8 @@ func TestMaxInFlightBoundsTheCalls(t *testing.T) {
 	}
 }
 
-// TestFetchesQueueForASlot has one fetch run, and others that may begin only after
-// it.
+// TestFetchesQueueForASlot has one fetch run, and others that may begin only
+// after it.
 func TestFetchesQueueForASlot(t *testing.T) {
 	const s, long = time.Second, time.Hour
 	limited := &searchtoken.APIError{StatusCode: 429, RetryAfter: time.Minute}
@@ -174,10 +174,11 @@ func TestForgetDiscardsAFetchInFlight(t *testing.T) {
 		down  bool // the Cache fails
 		want  []string
 	}{
-		// The request from before the Forget waits again.
-		{"fetch", false, false, []string{before: "ann 2", after: "ann 2"}},
+		// The request from before the Forget gets the token, which is not
+		// stored.
+		{"fetch", false, false, []string{before: "ann 1", after: "ann 2"}},
 		{"refresh", true, false, []string{before: "ann 1", after: "ann 3"}},
-		{"fetch while the Cache fails", false, true, []string{before: "ann 2", after: "ann 2"}},
+		{"fetch while the Cache fails", false, true, []string{before: "ann 1", after: "ann 2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
@@ -206,57 +207,23 @@ func TestForgetDiscardsAFetchInFlight(t *testing.T) {
 	}
 }
 
-// TestForgetDuringEveryAttempt has a Cache that never keeps a token.
-func TestForgetDuringEveryAttempt(t *testing.T) {
+// TestACacheThatKeepsNothingCostsNoPage has a Cache to which every token comes
+// from before a Forget.
+func TestACacheThatKeepsNothingCostsNoPage(t *testing.T) {
 	bubble(t, func(h *harness) {
 		h.cache.set = func(context.Context, searchtoken.Key, searchtoken.Token, uint64) (bool, error) {
 			return false, nil
 		}
 		h.configure(searchtoken.Config{Cache: h.cache})
-		for range 3 {
-			check(h, "status", 503, h.get("ann").Status)
-			check(h, "calls", 5, h.issuer.count())
+		for n := range 3 {
+			check(h, "answer", answer{200, fmt.Sprint("ann ", n+1), ""}, h.get("ann"))
 		}
-		h.elapse(1200 * time.Millisecond)
-		h.get("ann")
-		check(h, "calls after the delay", 10, h.issuer.count())
+		check(h, "calls", 3, h.issuer.count())
 	})
 }
 
-// countingCache is a cache with a RenewalLimiter that allows and counts all renewals.
-type countingCache struct {
-	*cache
-	renewals atomic.Int64
-}
-
-// AllowRenewal implements searchtoken.RenewalLimiter.
-func (c *countingCache) AllowRenewal(context.Context, searchtoken.UserKey, time.Duration, int) (time.Duration, error) {
-	c.renewals.Add(1)
-	return 0, nil
-}
-
-// TestARenewalCountsOnceForAllItsTries has ann forgotten during the first two fetches
-// of her renewal.
-func TestARenewalCountsOnceForAllItsTries(t *testing.T) {
-	bubble(t, func(h *harness) {
-		counting := &countingCache{cache: h.cache}
-		h.configure(searchtoken.Config{Cache: counting})
-		h.get("ann")
-		sets := 0
-		h.cache.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
-			if sets++; sets <= 2 {
-				return false, nil
-			}
-			return h.memory.Set(ctx, key, t, epoch)
-		}
-		h.elapse(time.Second)
-		check(h, "renewal", answer{Status: 200, Body: "ann 4"}, h.renew("ann", "ann 1"))
-		check(h, "renewals that the RenewalLimiter counts", 1, counting.renewals.Load())
-	})
-}
-
-// TestUsersThatCoveoWouldRefuseHoldBackNobody has several users of whom Coveo would
-// refuse the parameters.
+// TestUsersThatCoveoWouldRefuseHoldBackNobody has several users of whom Coveo
+// would refuse the parameters.
 func TestUsersThatCoveoWouldRefuseHoldBackNobody(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -332,8 +299,8 @@ func TestShutdownWaitsUntilItsContextIsDone(t *testing.T) {
 	})
 }
 
-// TestATokenThatOutlivesTheSessionIsNotAccepted has a request of a short session
-// join a fetch that finds a token of full length in the Cache.
+// TestATokenThatOutlivesTheSessionIsNotAccepted has a request of a short
+// session join a fetch that finds a token of full length in the Cache.
 func TestATokenThatOutlivesTheSessionIsNotAccepted(t *testing.T) {
 	bubble(t, func(h *harness) {
 		ends := time.Now().Add(2 * time.Hour)
@@ -358,36 +325,58 @@ func TestATokenThatOutlivesTheSessionIsNotAccepted(t *testing.T) {
 	})
 }
 
-// TestARenewalIsCountedOnce has a Cache discard the fetched token four times, as if
-// others who share the user's epoch were forgotten. The renewal tries again each
-// time, but counts as one.
+// TestARenewalIsCountedOnce has the first two tokens of a renewal expire while
+// the Cache stores them. The renewal tries again each time, but counts as one.
 func TestARenewalIsCountedOnce(t *testing.T) {
 	bubble(t, func(h *harness) {
+		h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			token := tokenFor(n, p)
+			if n == 2 || n == 3 {
+				token.Expiry = token.Issued.Add(4 * time.Second) // expired after 2
+			}
+			return token, nil
+		}
 		h.get("ann")
-		const each = 1 << 32
-		others := uint64(0) // how many were forgotten
 		h.cache.get = func(ctx context.Context, key searchtoken.Key) (searchtoken.Token, uint64, error) {
-			token, epoch, err := h.memory.Get(ctx, key)
-			return token, epoch + each*others, err
+			if !inFetch(ctx) {
+				return searchtoken.Token{}, 0, errDown
+			}
+			return h.memory.Get(ctx, key)
 		}
 		h.cache.set = func(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (bool, error) {
-			if others < 4 {
-				others++
-				return false, nil
+			if time.Until(t.Expiry) < time.Minute {
+				time.Sleep(3 * time.Second)
 			}
-			return h.memory.Set(ctx, key, t, epoch%each)
+			return h.memory.Set(ctx, key, t, epoch)
 		}
 		f := newFleet()
 		f.Cache = h.cache
 		counted := 0 // by the RenewalLimiter
 		f.allow = func() (time.Duration, error) { counted++; return 0, nil }
 		h.configure(searchtoken.Config{Cache: f})
-		check(h, "renewal", answer{200, "ann 6", ""}, h.renew("ann", "ann 1"))
+		check(h, "renewal", answer{200, "ann 4", ""}, h.renew("ann", "ann 1"))
 		check(h, "how often the RenewalLimiter counted it", 1, counted)
 		for range 2 { // of three at once
 			check(h, "a later renewal", 200, h.renew("ann", h.get("ann").Body).Status)
 		}
 		check(h, "a renewal beyond the limit", 429, h.renew("ann", h.get("ann").Body).Status)
+	})
+}
+
+// TestARequestHasFiveTries has every token expire while the Cache stores it.
+func TestARequestHasFiveTries(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+			token := tokenFor(n, p)
+			token.Expiry = token.Issued.Add(4 * time.Second) // expired after 2
+			return token, nil
+		}
+		h.cache.slowSet(3 * time.Second)
+		h.configure(searchtoken.Config{Cache: h.cache})
+		check(h, "answer", timed{503, "", 15 * time.Second}, h.visit("ann", time.Hour))
+		check(h, "calls", 5, h.issuer.count())
+		h.get("ann")
+		check(h, "calls before the delay has passed", 5, h.issuer.count())
 	})
 }
 
@@ -441,22 +430,31 @@ func TestNoCallIsMadeForAUserWhoHasLeft(t *testing.T) {
 	})
 }
 
-// TestElapsedIsTheWholeWait has a request wait for two fetches.
+// TestElapsedIsTheWholeWait has a request of a short session wait for two
+// fetches: the token of the first one outlives the session.
 func TestElapsedIsTheWholeWait(t *testing.T) {
 	bubble(t, func(h *harness) {
 		h.issuer.slow(2 * time.Second)
-		h.background(func() { h.get("ann") })
+		ends := time.Now().Add(2 * time.Hour)
+		h.configure(searchtoken.Config{Identify: func(r *http.Request) (searchtoken.Identity, error) {
+			id := searchtoken.Email("ann")
+			if r.Header.Get("User") == "short" {
+				id.Expires = ends
+			}
+			return id, nil
+		}})
+		h.background(func() { h.get("long") })
 		h.elapse(time.Second)
+		h.get("short")
 		h.forget("ann")
-		h.wait()
-		h.get("ann")
+		h.get("short")
 		got := map[searchtoken.EventKind][]time.Duration{}
 		for _, event := range h.events.takeAll() {
 			got[event.Kind] = append(got[event.Kind], event.Elapsed)
 		}
 		check(h, "Elapsed", map[searchtoken.EventKind][]time.Duration{
-			searchtoken.EventFetch: {2 * time.Second, 2 * time.Second}, searchtoken.EventMiss: {4 * time.Second},
-			searchtoken.EventForget: {0}, searchtoken.EventHit: {0},
+			searchtoken.EventFetch: {2 * time.Second, 2 * time.Second, 2 * time.Second},
+			searchtoken.EventMiss:  {2 * time.Second, 3 * time.Second, 2 * time.Second}, searchtoken.EventForget: {0},
 		}, got)
 	})
 }

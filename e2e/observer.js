@@ -49,7 +49,7 @@
     return element.assignedSlot || element.parentElement || element.getRootNode().host;
   }
 
-  // Reports whether an element is visible and has a text of its own.
+  // Reports whether an element is visible and has its own text.
   function hasText(element) {
     let box = element;
     while (getComputedStyle(box).display === 'contents') {

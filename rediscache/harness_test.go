@@ -189,7 +189,7 @@ func (i *countingIssuer) Issue(ctx context.Context, p searchtoken.TokenParams) (
 	}
 }
 
-// instance is a Middleware with a cache of its own, as each process of a site
+// instance is a Middleware with its own cache, as each process of a site
 // has one. Its page is the user's token.
 type instance struct {
 	*searchtoken.Middleware

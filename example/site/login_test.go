@@ -166,7 +166,8 @@ func (c recordingCache) Forget(ctx context.Context, user searchtoken.UserKey) er
 	return errors.Join(ctx.Err(), c.Cache.Forget(ctx, user))
 }
 
-// In the other order, a request between the two steps could fetch a token again.
+// In the other order, a request between the two steps could fetch a token
+// again.
 func TestSessionEndsBeforeItsTokensAreForgotten(t *testing.T) {
 	tests := map[string]struct {
 		leave func(*visitor)

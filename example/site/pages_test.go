@@ -121,7 +121,8 @@ func TestPagesLoadTheConfiguredAssets(t *testing.T) {
 			if !strings.Contains(strings.ReplaceAll(a.text, `\/`, "/"), `"http://127.0.0.1:3000/`) {
 				t.Error("the library is loaded from elsewhere")
 			}
-			// Headless needs no source in the policy: its scripts have the nonce.
+			// Headless needs no source in the policy: its scripts have the
+			// nonce.
 			if path != "/headless" &&
 				!strings.Contains(a.Header.Get("Content-Security-Policy"), "http://127.0.0.1:3000") {
 				t.Error("the policy does not allow the assets")

@@ -86,7 +86,7 @@ func TestMerge(t *testing.T) {
 		{"style-src-attr without style-src", "default-src 'self' " + nonce, requirements{attributes},
 			"default-src 'self' " + nonce + "; style-src-attr 'unsafe-inline'"},
 		{
-			name:         "style-src-attr beside style-src-elem",
+			name:         "style-src-attr with style-src-elem",
 			policy:       "default-src 'self'; style-src-elem 'unsafe-inline'",
 			requirements: requirements{attributes},
 			want:         "default-src 'self'; style-src-elem 'unsafe-inline'; style-src-attr 'unsafe-inline'",

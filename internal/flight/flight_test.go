@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,7 +18,7 @@ import (
 
 // group is a Group whose calls take a second, and return their number and key.
 type group struct {
-	*flight.Group[string, string]
+	*flight.Group[string, string, string]
 	began time.Time
 
 	mu   sync.Mutex
@@ -26,21 +27,21 @@ type group struct {
 	now  int
 }
 
-// bubble runs test in a synctest bubble, with another Group each time. It fails if a
-// goroutine of the Group never ends.
+// bubble runs test in a synctest bubble, with another Group each time. It fails
+// if a goroutine of the Group never ends.
 func bubble(t *testing.T, limit int, test func(g *group)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		test(&group{Group: flight.New[string, string](limit), began: time.Now()})
+		test(&group{Group: flight.New[string, string, string](limit), began: time.Now()})
 		time.Sleep(time.Minute) // for the calls in flight
 	})
 }
 
-// run returns a start that returns a call which lasts for a second, or until its
-// context is done.
-func (g *group) run(key string) func() (func(context.Context) string, error) {
-	return func() (func(context.Context) string, error) {
-		return func(ctx context.Context) string {
+// run returns a start that returns a call which lasts for a second, or until
+// its context is done.
+func (g *group) run(key string) func() (flight.Func[string], error) {
+	return func() (flight.Func[string], error) {
+		return func(ctx context.Context, detached func() bool) string {
 			g.mu.Lock()
 			value := fmt.Sprint(key, len(g.runs)+1)
 			g.runs = append(g.runs, fmt.Sprint(value, " at ", time.Since(g.began)))
@@ -51,6 +52,9 @@ func (g *group) run(key string) func() (func(context.Context) string, error) {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
 				value += " canceled"
+			}
+			if detached() {
+				value += " detached"
 			}
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -67,12 +71,18 @@ func (g *group) calls() []string {
 	return g.runs
 }
 
+// ownerOf returns the owner of a key: "ann" of "ann/1", and "a" of "a".
+func ownerOf(key string) string {
+	owner, _, _ := strings.Cut(key, "/")
+	return owner
+}
+
 // wait is Wait for a visitor with this much patience.
 func (g *group) wait(key string, patience time.Duration) result {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	began := time.Now()
-	value, leader, err := g.Wait(ctx, key, g.run(key))
+	value, leader, err := g.Wait(ctx, ownerOf(key), key, g.run(key))
 	return result{Value: value, Leader: leader, Waited: time.Since(began), Err: err}
 }
 
@@ -108,10 +118,8 @@ func TestWaitersShareOneCall(t *testing.T) {
 		{
 			name: "one call for all", limit: 9,
 			waiters: []waiter{{0, "a", forever}, {0, "a", forever}, {400 * ms, "a", forever}},
-			want: []result{
-				{"a1", true, 1000 * ms, nil}, {"a1", false, 1000 * ms, nil}, {"a1", false, 600 * ms, nil},
-			},
-			runs: []string{"a1 at 0s"},
+			want:    []result{{"a1", true, 1000 * ms, nil}, {"a1", false, 1000 * ms, nil}, {"a1", false, 600 * ms, nil}},
+			runs:    []string{"a1 at 0s"},
 		},
 		{
 			name: "another call after the end of the first", limit: 9,
@@ -146,10 +154,8 @@ func TestWaitersShareOneCall(t *testing.T) {
 		{
 			name: "a call in the queue is shared", limit: 1,
 			waiters: []waiter{{0, "a", forever}, {1 * ms, "b", forever}, {2 * ms, "b", forever}},
-			want: []result{
-				{"a1", true, 1000 * ms, nil}, {"b2", true, 1999 * ms, nil}, {"b2", false, 1998 * ms, nil},
-			},
-			runs: []string{"a1 at 0s", "b2 at 1s"},
+			want:    []result{{"a1", true, 1000 * ms, nil}, {"b2", true, 1999 * ms, nil}, {"b2", false, 1998 * ms, nil}},
+			runs:    []string{"a1 at 0s", "b2 at 1s"},
 		},
 		{
 			name: "a call in the queue is dropped if nobody waits", limit: 1,
@@ -159,9 +165,50 @@ func TestWaitersShareOneCall(t *testing.T) {
 		},
 		{
 			name: "a call in the queue is kept for a second waiter", limit: 1,
-			waiters: []waiter{{0, "a", forever}, {1 * ms, "b", 100 * ms}, {500 * ms, "b", forever}},
-			want:    []result{{"a1", true, 1000 * ms, nil}, {"", true, 100 * ms, left}, {"b2", false, 1500 * ms, nil}},
+			waiters: []waiter{{0, "a", forever}, {1 * ms, "b", 600 * ms}, {500 * ms, "b", forever}},
+			want:    []result{{"a1", true, 1000 * ms, nil}, {"", true, 600 * ms, left}, {"b2", false, 1500 * ms, nil}},
 			runs:    []string{"a1 at 0s", "b2 at 1s"},
+		},
+		{
+			name: "a dropped call loses its place", limit: 1,
+			waiters: []waiter{{0, "a", forever}, {1 * ms, "b", 100 * ms}, {2 * ms, "c", forever}, {500 * ms, "b", forever}},
+			want: []result{
+				{"a1", true, 1000 * ms, nil}, {"", true, 100 * ms, left}, {"c2", true, 1998 * ms, nil}, {"b3", true, 2500 * ms, nil},
+			},
+			runs: []string{"a1 at 0s", "c2 at 1s", "b3 at 2s"},
+		},
+		{
+			name: "an owner has at most a quarter of the limit", limit: 8,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "ann/y", forever}, {2 * ms, "ann/z", forever}, {3 * ms, "bob", forever}},
+			want: []result{
+				{"ann/x1", true, 1000 * ms, nil}, {"ann/y2", true, 1000 * ms, nil}, {"ann/z4", true, 1998 * ms, nil},
+				{"bob3", true, 1000 * ms, nil},
+			},
+			runs: []string{"ann/x1 at 0s", "ann/y2 at 1ms", "bob3 at 3ms", "ann/z4 at 1s"},
+		},
+		{
+			name: "an owner has at least one call", limit: 3,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "ann/y", forever}, {2 * ms, "bob", forever}},
+			want:    []result{{"ann/x1", true, 1000 * ms, nil}, {"ann/y3", true, 1999 * ms, nil}, {"bob2", true, 1000 * ms, nil}},
+			runs:    []string{"ann/x1 at 0s", "bob2 at 2ms", "ann/y3 at 1s"},
+		},
+		{
+			name: "owners take turns", limit: 1,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "ann/y", forever}, {2 * ms, "ann/z", forever}, {3 * ms, "bob/x", forever}, {4 * ms, "bob/y", forever}},
+			want: []result{
+				{"ann/x1", true, 1000 * ms, nil}, {"ann/y3", true, 2999 * ms, nil}, {"ann/z5", true, 4998 * ms, nil},
+				{"bob/x2", true, 1997 * ms, nil}, {"bob/y4", true, 3996 * ms, nil},
+			},
+			runs: []string{"ann/x1 at 0s", "bob/x2 at 1s", "ann/y3 at 2s", "bob/y4 at 3s", "ann/z5 at 4s"},
+		},
+		{
+			name: "owners who have left miss their turn", limit: 1,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "bob", 100 * ms}, {2 * ms, "ann/y", forever}, {3 * ms, "cat", 200 * ms}, {4 * ms, "dan", forever}},
+			want: []result{
+				{"ann/x1", true, 1000 * ms, nil}, {"", true, 100 * ms, left}, {"ann/y3", true, 2998 * ms, nil},
+				{"", true, 200 * ms, left}, {"dan2", true, 1996 * ms, nil},
+			},
+			runs: []string{"ann/x1 at 0s", "dan2 at 1s", "ann/y3 at 2s"},
 		},
 		{
 			name: "a dropped call makes room for another of its key", limit: 1,
@@ -216,8 +263,7 @@ func TestLimitBoundsConcurrentCalls(t *testing.T) {
 				wg.Wait()
 				took, calls := time.Since(g.began), len(g.calls())
 				if g.most != tt.most || calls != keys || took != tt.took {
-					t.Errorf("%d calls, up to %d at a time, took %v; want %d, %d, %v", calls, g.most, took, keys,
-						tt.most, tt.took)
+					t.Errorf("%d calls, up to %d at a time, took %v; want %d, %d, %v", calls, g.most, took, keys, tt.most, tt.took)
 				}
 			})
 		})
@@ -244,6 +290,10 @@ func TestBackgroundNeverQueues(t *testing.T) {
 			before: func(g *group) { go g.wait("b", forever) },
 		},
 		{
+			name: "the owner has no share left", limit: 7, runs: []string{"a/x1 at 0s"},
+			before: func(g *group) { go g.wait("a/x", forever) },
+		},
+		{
 			name: "after Shutdown", limit: 1,
 			before: func(g *group) { _ = g.Shutdown(context.Background()) },
 		},
@@ -255,7 +305,7 @@ func TestBackgroundNeverQueues(t *testing.T) {
 					synctest.Wait()
 				}
 				started := false
-				g.Background(context.Background(), "a", func() (func(context.Context) string, error) {
+				g.Background(context.Background(), "a", "a", func() (flight.Func[string], error) {
 					started = true
 					run, _ := g.run("a")()
 					return run, tt.err
@@ -274,7 +324,7 @@ func TestBackgroundNeverQueues(t *testing.T) {
 
 func TestABackgroundCallIsSharedByWaiters(t *testing.T) {
 	bubble(t, 1, func(g *group) {
-		g.Background(context.Background(), "a", g.run("a"))
+		g.Background(context.Background(), "a", "a", g.run("a"))
 		time.Sleep(500 * ms)
 		if diff := cmp.Diff(result{"a1", false, 500 * ms, nil}, g.wait("a", forever)); diff != "" {
 			t.Errorf("Wait() (-want +got):\n%s", diff)
@@ -284,8 +334,8 @@ func TestABackgroundCallIsSharedByWaiters(t *testing.T) {
 
 func TestABackgroundCallThatLosesItsSlotIsDropped(t *testing.T) {
 	bubble(t, 1, func(g *group) {
-		g.Background(context.Background(), "a", g.run("a")) // neither goroutine has taken the slot yet
-		g.Background(context.Background(), "b", g.run("b"))
+		g.Background(context.Background(), "a", "a", g.run("a")) // neither goroutine has taken the slot yet
+		g.Background(context.Background(), "b", "b", g.run("b"))
 		time.Sleep(time.Minute)
 		if got := g.calls(); len(got) != 1 {
 			t.Errorf("calls %v, want one of the two", got)
@@ -307,7 +357,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 		}
 	}
 	background := func(g *group) {
-		g.Background(context.Background(), "a", g.run("a"))
+		g.Background(context.Background(), "a", "a", g.run("a"))
 		synctest.Wait()
 	}
 	wait := func(g *group, key string, patience time.Duration, want result) func(t *testing.T) {
@@ -338,16 +388,13 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			shutdown(t, g, forever, time.Second, nil)
 			check(t)
 		}},
-		{
-			name: "queued calls are awaited", limit: 1, runs: []string{"a1 at 0s", "b2 at 1s"},
-			test: func(t *testing.T, g *group) {
-				checkA := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
-				checkB := wait(g, "b", forever, result{"b2", true, 2000 * ms, nil})
-				shutdown(t, g, forever, 2*time.Second, nil)
-				checkA(t)
-				checkB(t)
-			},
-		},
+		{name: "queued calls are awaited", limit: 1, runs: []string{"a1 at 0s", "b2 at 1s"}, test: func(t *testing.T, g *group) {
+			checkA := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			checkB := wait(g, "b", forever, result{"b2", true, 2000 * ms, nil})
+			shutdown(t, g, forever, 2*time.Second, nil)
+			checkA(t)
+			checkB(t)
+		}},
 		{name: "its context is done first", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
 			check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
 			shutdown(t, g, 300*ms, 300*ms, left)
@@ -367,32 +414,26 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			wait(g, "a", 400*ms, result{"", false, 400 * ms, left})
 			shutdown(t, g, forever, 400*ms, nil)
 		}},
-		{
-			name: "the last waiter in the queue leaves", limit: 1, runs: []string{"a1 at 0s"},
-			test: func(t *testing.T, g *group) {
-				check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
-				wait(g, "b", 400*ms, result{"", true, 400 * ms, left})
-				shutdown(t, g, forever, 1000*ms, nil)
-				check(t)
-			},
-		},
-		{name: "a call that has not begun", limit: 1, test: func(t *testing.T, g *group) {
-			g.Background(context.Background(), "a", g.run("a"))
-			shutdown(t, g, forever, 0, nil) // at once, before the call's goroutine
+		{name: "the last waiter in the queue leaves", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			wait(g, "b", 400*ms, result{"", true, 400 * ms, left})
+			shutdown(t, g, forever, 1000*ms, nil)
+			check(t)
 		}},
-		{
-			name: "a queued call that nobody waits for", limit: 1, runs: []string{"a1 at 0s"},
-			test: func(t *testing.T, g *group) {
-				check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
-				wait(g, "b", 100*ms, result{"", true, 100 * ms, left})(t)
-				synctest.Wait()
-				shutdown(t, g, forever, 900*ms, nil)
-				check(t)
-			},
-		},
+		{name: "a call that has just begun", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			g.Background(context.Background(), "a", "a", g.run("a"))
+			shutdown(t, g, forever, 0, nil) // at once, before the call's goroutine runs
+		}},
+		{name: "a queued call that nobody waits for", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			wait(g, "b", 100*ms, result{"", true, 100 * ms, left})(t)
+			synctest.Wait()
+			shutdown(t, g, forever, 900*ms, nil)
+			check(t)
+		}},
 		{name: "a canceled call that goes on", limit: 1, test: func(t *testing.T, g *group) {
-			g.Background(context.Background(), "deaf", func() (func(context.Context) string, error) {
-				return func(context.Context) string { time.Sleep(time.Second); return "" }, nil
+			g.Background(context.Background(), "deaf", "deaf", func() (flight.Func[string], error) {
+				return func(context.Context, func() bool) string { time.Sleep(time.Second); return "" }, nil
 			})
 			synctest.Wait()
 			shutdown(t, g, 100*ms, 100*ms, left)
@@ -400,20 +441,43 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			shutdown(t, g, forever, 800*ms, nil)
 			shutdown(t, g, 0, 0, nil)
 		}},
-		{
-			name: "nobody joins a canceled call", limit: 2, runs: []string{"a1 at 0s"},
-			test: func(t *testing.T, g *group) {
-				g.Background(context.Background(), "a", func() (func(context.Context) string, error) {
-					return func(context.Context) string { time.Sleep(500 * ms); return "canceled" }, nil
-				})
-				synctest.Wait()
-				shutdown(t, g, 0, 0, left)
-				check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
-				time.Sleep(600 * ms) // the canceled call has ended, which removes nothing
-				wait(g, "a", forever, result{"a1", false, 400 * ms, nil})(t)
-				check(t)
-			},
-		},
+		{name: "nobody joins a canceled call", limit: 8, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			g.Background(context.Background(), "a", "a", func() (flight.Func[string], error) {
+				return func(context.Context, func() bool) string { time.Sleep(500 * ms); return "canceled" }, nil
+			})
+			synctest.Wait()
+			shutdown(t, g, 0, 0, left)
+			check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			time.Sleep(600 * ms) // the canceled call has ended, which removes nothing
+			wait(g, "a", forever, result{"a1", false, 400 * ms, nil})(t)
+			check(t)
+		}},
+		{name: "a detached call is awaited", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			check := wait(g, "a", forever, result{"a1 detached", true, 1000 * ms, nil})
+			g.Detach("a")
+			shutdown(t, g, forever, time.Second, nil)
+			check(t)
+		}},
+		{name: "nobody waits for a detached call", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			background(g)
+			g.Detach("a")
+			shutdown(t, g, forever, 0, nil)
+		}},
+		{name: "a detached call in the queue", limit: 1, runs: []string{"a1 at 0s", "b2 at 1s"}, test: func(t *testing.T, g *group) {
+			checkA := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			checkB := wait(g, "b", forever, result{"b2 detached", true, 2000 * ms, nil})
+			g.Detach("b")
+			shutdown(t, g, forever, 2*time.Second, nil)
+			checkA(t)
+			checkB(t)
+		}},
+		{name: "the last waiter of a detached call in the queue leaves", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
+			check := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
+			wait(g, "b", 400*ms, result{"", true, 400 * ms, left})
+			g.Detach("b")
+			shutdown(t, g, forever, 1000*ms, nil)
+			check(t)
+		}},
 		{name: "Wait goes on", limit: 1, runs: []string{"a1 at 0s", "a2 at 1s"}, test: func(t *testing.T, g *group) {
 			shutdown(t, g, 0, 0, nil)
 			wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})(t)
@@ -433,6 +497,93 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
+// TestDetachHidesCallsFromLaterWaiters has ann's calls detached at 500 ms.
+func TestDetachHidesCallsFromLaterWaiters(t *testing.T) {
+	type waiter struct {
+		at       time.Duration
+		key      string
+		patience time.Duration
+	}
+	left := context.DeadlineExceeded
+	for _, tt := range []struct {
+		name    string
+		limit   int
+		waiters []waiter
+		want    []result
+		runs    []string
+	}{
+		{
+			name: "a running call", limit: 8,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "ann/x", forever}, {600 * ms, "ann/x", forever}, {1200 * ms, "ann/x", forever}},
+			want: []result{
+				{"ann/x1 detached", true, 1000 * ms, nil}, {"ann/x1 detached", false, 999 * ms, nil},
+				{"ann/x2", true, 1000 * ms, nil}, {"ann/x2", false, 400 * ms, nil}, // the end of the first call hides nothing
+			},
+			runs: []string{"ann/x1 at 0s", "ann/x2 at 600ms"},
+		},
+		{
+			name: "all calls of the owner", limit: 16,
+			waiters: []waiter{{0, "ann/x", forever}, {1 * ms, "ann/y", forever}, {600 * ms, "ann/x", forever}, {601 * ms, "ann/y", forever}},
+			want: []result{
+				{"ann/x1 detached", true, 1000 * ms, nil}, {"ann/y2 detached", true, 1000 * ms, nil},
+				{"ann/x3", true, 1000 * ms, nil}, {"ann/y4", true, 1000 * ms, nil},
+			},
+			runs: []string{"ann/x1 at 0s", "ann/y2 at 1ms", "ann/x3 at 600ms", "ann/y4 at 601ms"},
+		},
+		{
+			name: "no call of another owner", limit: 8,
+			waiters: []waiter{{0, "bob/x", forever}, {600 * ms, "bob/x", forever}},
+			want:    []result{{"bob/x1", true, 1000 * ms, nil}, {"bob/x1", false, 400 * ms, nil}},
+			runs:    []string{"bob/x1 at 0s"},
+		},
+		{
+			name: "a call in the queue", limit: 1,
+			waiters: []waiter{{0, "bob/x", forever}, {1 * ms, "ann/x", forever}, {600 * ms, "ann/x", forever}},
+			want: []result{
+				{"bob/x1", true, 1000 * ms, nil}, {"ann/x2 detached", true, 1999 * ms, nil}, {"ann/x3", true, 2400 * ms, nil},
+			},
+			runs: []string{"bob/x1 at 0s", "ann/x2 at 1s", "ann/x3 at 2s"},
+		},
+		{
+			name: "a call in the queue that is dropped", limit: 1,
+			waiters: []waiter{{0, "bob/x", forever}, {1 * ms, "ann/x", 700 * ms}, {600 * ms, "ann/x", forever}, {900 * ms, "ann/x", forever}},
+			want: []result{
+				{"bob/x1", true, 1000 * ms, nil}, {"", true, 700 * ms, left}, {"ann/x2", true, 1400 * ms, nil}, {"ann/x2", false, 1100 * ms, nil},
+			},
+			runs: []string{"bob/x1 at 0s", "ann/x2 at 1s"},
+		},
+		{
+			name: "detached calls count for the share", limit: 4,
+			waiters: []waiter{{0, "ann/x", forever}, {600 * ms, "ann/x", forever}, {601 * ms, "bob/x", forever}},
+			want: []result{
+				{"ann/x1 detached", true, 1000 * ms, nil}, {"ann/x3", true, 1400 * ms, nil}, {"bob/x2", true, 1000 * ms, nil},
+			},
+			runs: []string{"ann/x1 at 0s", "bob/x2 at 601ms", "ann/x3 at 1s"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, tt.limit, func(g *group) {
+				time.AfterFunc(500*ms, func() { g.Detach("ann") })
+				got := make([]result, len(tt.waiters))
+				var wg sync.WaitGroup
+				for i, w := range tt.waiters {
+					time.Sleep(w.at - time.Since(g.began))
+					synctest.Wait()
+					wg.Go(func() { got[i] = g.wait(w.key, w.patience) })
+					synctest.Wait()
+				}
+				wg.Wait()
+				if diff := cmp.Diff(tt.want, got, compareErrors); diff != "" {
+					t.Errorf("results (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(tt.runs, g.calls()); diff != "" {
+					t.Errorf("calls (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 func TestACallHasTheLeadersValuesButNotItsDeadline(t *testing.T) {
 	type contextKey struct{}
 	bubble(t, 1, func(g *group) {
@@ -443,11 +594,10 @@ func TestACallHasTheLeadersValuesButNotItsDeadline(t *testing.T) {
 		}
 		var got seen
 		var inCall context.Context
-		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), contextKey{}, "the leader's"),
-			100*ms)
+		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), contextKey{}, "the leader's"), 100*ms)
 		defer cancel()
-		_, _, err := g.Wait(ctx, "a", func() (func(context.Context) string, error) {
-			return func(ctx context.Context) string {
+		_, _, err := g.Wait(ctx, "a", "a", func() (flight.Func[string], error) {
+			return func(ctx context.Context, _ func() bool) string {
 				inCall = ctx
 				time.Sleep(time.Second) // the leader has left
 				got.Value, got.Err = ctx.Value(contextKey{}), ctx.Err()
@@ -474,32 +624,32 @@ func TestWaitReturnsTheCauseOfItsContext(t *testing.T) {
 		cause := errors.New("the visitor left")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		time.AfterFunc(100*ms, func() { cancel(cause) })
-		if _, leader, err := g.Wait(ctx, "a", g.run("a")); !leader || err != cause {
+		if _, leader, err := g.Wait(ctx, "a", "a", g.run("a")); !leader || err != cause {
 			t.Errorf("Wait() = %v, %v, want true, %v", leader, err, cause)
 		}
 	})
 }
 
-// TestACallWithoutAResultEndsItsWait has start or the call end badly. The single
-// slot and the key are free again afterwards.
+// TestACallWithoutAResultEndsItsWait has start or the call end badly. The
+// single slot and the key are free again afterwards.
 func TestACallWithoutAResultEndsItsWait(t *testing.T) {
 	refused := errors.New("not now")
 	for _, tt := range []struct {
 		name  string
-		start func() (func(context.Context) string, error)
+		start func() (flight.Func[string], error)
 		want  result
 		panic bool
 	}{
 		{
 			name:  "start refuses",
-			start: func() (func(context.Context) string, error) { return nil, refused },
+			start: func() (flight.Func[string], error) { return nil, refused },
 			want:  result{Err: refused},
 		},
-		{name: "start panics", start: func() (func(context.Context) string, error) { panic("boom") }, panic: true},
+		{name: "start panics", start: func() (flight.Func[string], error) { panic("boom") }, panic: true},
 		{
 			name: "the call ends its goroutine",
-			start: func() (func(context.Context) string, error) {
-				return func(context.Context) string {
+			start: func() (flight.Func[string], error) {
+				return func(context.Context, func() bool) string {
 					defer runtime.Goexit()
 					return "half a result"
 				}, nil
@@ -516,7 +666,7 @@ func TestACallWithoutAResultEndsItsWait(t *testing.T) {
 							t.Errorf("panic: %v", v)
 						}
 					}()
-					got.Value, got.Leader, got.Err = g.Wait(context.Background(), "a", tt.start)
+					got.Value, got.Leader, got.Err = g.Wait(context.Background(), "a", "a", tt.start)
 				}()
 				if diff := cmp.Diff(tt.want, got, compareErrors); diff != "" {
 					t.Errorf("Wait() (-want +got):\n%s", diff)
@@ -538,5 +688,5 @@ func TestNewPanicsWithoutASlot(t *testing.T) {
 			t.Error("New(0) did not panic")
 		}
 	}()
-	flight.New[string, string](0)
+	flight.New[string, string, string](0)
 }
