@@ -21,7 +21,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Site is the search site, an [http.Handler]. It is safe for concurrent use.
+// Site is the search site, an [http.Handler]. It has a method for each page and
+// form. It is safe for concurrent use.
 type Site struct {
 	base         view // the fields that are equal on every page
 	logger       *slog.Logger
