@@ -21,7 +21,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -341,19 +340,6 @@ func (b codeBlock) parse(fset *token.FileSet, scope []string) (file *ast.File, w
 	}
 	file, err = parse(before+"func _() {\n", "}\n")
 	return file, false, err
-}
-
-// TestREADMENamesAllOptions checks that the README names every field of Config
-// and Route.
-func TestREADMENamesAllOptions(t *testing.T) {
-	readme := readFile(t, "README.md")
-	for _, v := range []any{searchtoken.Config{}, searchtoken.Route{}} {
-		for _, field := range reflect.VisibleFields(reflect.TypeOf(v)) {
-			if !strings.Contains(readme, "`"+field.Name+"`") {
-				t.Errorf("the README does not name %s.%s", reflect.TypeOf(v).Name(), field.Name)
-			}
-		}
-	}
 }
 
 // TestREADMEShowsAtomicsPolicy checks that the policy in the README is the one
