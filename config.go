@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,6 +123,22 @@ type Route struct {
 	// for example "/coveo/token". Default: none, and pages do not renew their
 	// tokens.
 	RenewURL string
+	// ProxyURL is the path under which the route's ProxyHandler is mounted, as
+	// the browser sees it and without a slash at its end, for example "/coveo".
+	// The pages of the route then hold no token: their front ends send their
+	// calls there. Default: none, and pages call Coveo themselves.
+	ProxyURL string
+	// TrustedOrigins are other origins whose pages may call the route's
+	// RenewHandler and ProxyHandler, for example "https://app.example.com". The
+	// CORS headers for their answers are the business of a CORS middleware.
+	// Default: none, and only pages of the site itself may call them.
+	TrustedOrigins []string
+	// ClientIP returns the IP address of the visitor, which the ProxyHandler
+	// sends to Coveo. It must be safe for concurrent use. Return a header of
+	// your own reverse proxy only if visitors cannot set it. A text that is not
+	// an IP address is not sent. Default: the address in
+	// [http.Request.RemoteAddr].
+	ClientIP func(*http.Request) string
 	// Nonce returns the Content-Security-Policy nonce of a request. Every
 	// script and style tag of a snippet then carries it. Default: none.
 	Nonce func(*http.Request) string
@@ -193,7 +210,22 @@ func (r *Route) validate() error {
 	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {
 		bad("RenewURL", `must be a path on this site, for example "/coveo/token"`)
 	}
+	if r.ProxyURL != "" && (!isLocalPath(r.ProxyURL) || strings.HasSuffix(r.ProxyURL, "/") || strings.Contains(r.ProxyURL, "?")) {
+		bad("ProxyURL", `must be a path on this site, without a slash at its end, for example "/coveo"`)
+	}
+	for _, origin := range r.TrustedOrigins {
+		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil {
+			bad("TrustedOrigins", fmt.Sprintf("%q is not an origin such as https://app.example.com", redact.Truncate(origin)))
+		}
+	}
 	return errors.Join(faults...)
+}
+
+// clone returns a copy that shares nothing with r.
+func (r Route) clone() Route {
+	r.Params = r.Params.clone()
+	r.TrustedOrigins = slices.Clone(r.TrustedOrigins)
+	return r
 }
 
 // isLocalPath reports whether a browser takes s for a path on the page's own

@@ -93,6 +93,19 @@ func TestNewNamesEveryFault(t *testing.T) {
 			func(c *config) { c.Params.ValidFor, c.MinRemaining = 48*time.Hour, 12*time.Hour },
 			[]string{"Params.ValidFor"},
 		},
+		{"proxied path with a slash at its end", func(c *config) { c.ProxyURL = "/coveo/" }, []string{"ProxyURL"}},
+		{"proxied path with a query", func(c *config) { c.ProxyURL = "/coveo?a" }, []string{"ProxyURL"}},
+		{"proxied path", func(c *config) { c.ProxyURL = "/api/coveo" }, nil},
+		{
+			"trusted origin with a path",
+			func(c *config) { c.TrustedOrigins = []string{"https://app.example.com", "https://app.example.com/"} },
+			[]string{"TrustedOrigins"},
+		},
+		{
+			"trusted origins",
+			func(c *config) { c.TrustedOrigins = []string{"https://app.example.com", "http://localhost:3000"} },
+			nil,
+		},
 		{
 			"all at once",
 			func(c *config) {
@@ -102,12 +115,13 @@ func TestNewNamesEveryFault(t *testing.T) {
 					Route: searchtoken.Route{
 						Params:       searchtoken.TokenParams{ValidFor: 1, UserIDs: searchtoken.Email("a").UserIDs},
 						MinRemaining: -1, RefreshBefore: -1, RenewURL: "https://example.com",
+						ProxyURL: "https://example.com", TrustedOrigins: []string{"app.example.com"},
 					},
 				}
 			},
 			[]string{
 				"OrganizationID", "Environment", "PlatformURL", "AnalyticsURL", "Params.ValidFor", "Params.UserIDs",
-				"MinRemaining", "RefreshBefore", "RenewURL", "APIKey", "Identify", "MaxInFlight",
+				"MinRemaining", "RefreshBefore", "RenewURL", "ProxyURL", "TrustedOrigins", "APIKey", "Identify", "MaxInFlight",
 			},
 		},
 	} {

@@ -346,6 +346,8 @@ func paramsOf(text string, shape []byte) (p searchtoken.TokenParams) {
 			}
 		case 11:
 			p.ValidFor = 24*time.Hour - time.Duration(length)*time.Minute
+		case 13:
+			p.Commerce = &searchtoken.CommerceParams{CatalogID: previous, Filter: piece, Operation: piece}
 		case 12: // empty instead of nil
 			p.UserGroups = slices.Concat([]string{}, p.UserGroups)
 			p.CanSeeUserProfileOf = slices.Concat([]string{}, p.CanSeeUserProfileOf)
@@ -373,6 +375,12 @@ func with[V any](m map[string]V, key string, value V) map[string]V {
 // lists.
 var sameGrant = cmp.Options{
 	cmpopts.EquateEmpty(),
+	cmp.Transformer("Commerce", func(c *searchtoken.CommerceParams) searchtoken.CommerceParams {
+		if c == nil {
+			return searchtoken.CommerceParams{}
+		}
+		return *c
+	}),
 	cmp.Transformer("ValidFor", func(d time.Duration) int64 {
 		if d == 0 {
 			d = 24 * time.Hour
@@ -393,7 +401,7 @@ func FuzzKeys(f *testing.F) {
 	const text = "annbobcatdogeelfoxgnuhen\x01\x02\x03a\x00bowlpigratyak"
 	everything := []byte{0x30, 0x31, 0x32, 0x33, 0x34, 0x34, 0x35, 0x36, 0x36, 0x38, 0x39, 0x2a, 0x1b}
 	f.Add(text, everything, everything, everything, everything)
-	for field := range byte(12) {
+	for field := range byte(14) {
 		f.Add(text, []byte{}, []byte{}, []byte{0x30 | field}, []byte{})
 		f.Add(text, []byte{}, []byte{}, []byte{0x30 | field}, []byte{0x40 | field})
 	}

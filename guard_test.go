@@ -47,6 +47,7 @@ var coveoNames = map[string]string{
 	"DictionaryFieldContext":     "dictionaryFieldContext",
 	"AllowedDictionaryFieldKeys": "allowedDictionaryFieldKeys",
 	"CanSeeUserProfileOf":        "canSeeUserProfileOf",
+	"Commerce":                   "commerce",
 }
 
 // validValues are the values of a leaf that Coveo accepts, if it does not
@@ -401,6 +402,7 @@ func TestInvalidUTF8IsRefusedInEveryOption(t *testing.T) {
 	unchecked := map[string]string{
 		"Name":     "it goes to Observe and to the Logger only",
 		"RenewURL": "a browser that renews gets a 404, as for every other wrong path",
+		"ProxyURL": "the calls of the front ends get a 404, as for every other wrong path",
 	}
 	for _, l := range leavesOf(reflect.TypeFor[searchtoken.Config]()) {
 		if l.typ.Kind() != reflect.String || l.field == "Params" {
@@ -425,6 +427,7 @@ func TestStandInKnowsEveryParameter(t *testing.T) {
 		"DictionaryFieldContext":     "the stand-in checks it, and has no dictionary fields",
 		"AllowedDictionaryFieldKeys": "the stand-in checks it, and has no dictionary fields",
 		"CanSeeUserProfileOf":        "the stand-in checks its type, and has no profiles",
+		"Commerce":                   "the stand-in checks its type, and has no catalogs",
 	}
 	eachParam(t, func(t *testing.T, field string, leaves []leaf) {
 		platform := searchtokentest.New(searchtokentest.Config{})
@@ -461,7 +464,7 @@ func TestHandlerSetsEveryFieldOfThePage(t *testing.T) {
 		APIKey: apiKey, PlatformURL: "https://platform.example", AnalyticsURL: "https://analytics.example",
 		HTTPClient: &http.Client{Transport: platform}, // which refuses this key
 		Route: searchtoken.Route{
-			Params: searchtoken.TokenParams{SearchHub: "hub"}, RenewURL: "/coveo/token", Optional: true,
+			Params: searchtoken.TokenParams{SearchHub: "hub"}, RenewURL: "/coveo/token", ProxyURL: "/coveo", Optional: true,
 			Nonce: func(*http.Request) string { return "nonce" },
 		},
 	})
@@ -658,12 +661,12 @@ func TestNoPageShowsAValueOfAnotherPage(t *testing.T) {
 // TestRoutesShareNothingWithTheirCaller fails if a field of Route can be
 // changed after New or With has copied the Route.
 func TestRoutesShareNothingWithTheirCaller(t *testing.T) {
-	cloned := []string{"Params"} // by TokenParams.clone, which has its own test
+	cloned := []string{"Params", "TrustedOrigins"} // TokenParams.clone has its own test
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[searchtoken.Route]()) {
 		switch field.Type.Kind() {
 		case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Struct, reflect.Array, reflect.Interface:
 			if !slices.Contains(cloned, field.Name) {
-				t.Errorf("Route.%s may be shared: clone it in shared.middleware and Middleware.With, test that, and list it here", field.Name)
+				t.Errorf("Route.%s may be shared: clone it in Route.clone, test that, and list it here", field.Name)
 			}
 		}
 	}

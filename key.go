@@ -68,6 +68,10 @@ func paramsHash(p *TokenParams, identified []UserID) [sha256.Size]byte {
 	for _, field := range slices.Sorted(maps.Keys(p.AllowedDictionaryFieldKeys)) {
 		b = appendStrings(appendString(b, field), p.AllowedDictionaryFieldKeys[field])
 	}
+	commerce := p.commerce()
+	for _, s := range []string{commerce.CatalogID, commerce.Filter, commerce.Operation} {
+		b = appendString(b, s)
+	}
 	return sha256.Sum256(b)
 }
 

@@ -60,6 +60,9 @@ func differentGrants() []grantCase {
 		{name: "one profile", id: ann, params: params{CanSeeUserProfileOf: []string{"a"}}},
 		{name: "one group", id: ann, params: params{UserGroups: []string{"b"}}},
 		{name: "empty group", id: ann, params: params{UserGroups: []string{""}}},
+		{name: "catalog", id: ann, params: params{Commerce: &searchtoken.CommerceParams{CatalogID: "a"}}},
+		{name: "commerce filter", id: ann, params: params{Commerce: &searchtoken.CommerceParams{Filter: "a"}}},
+		{name: "commerce operation", id: ann, params: params{Commerce: &searchtoken.CommerceParams{Operation: "a"}}},
 		{name: "dictionary", id: ann, params: params{DictionaryFieldContext: map[string]string{"a": "b"}}},
 		{name: "dictionary, other key", id: ann, params: params{DictionaryFieldContext: map[string]string{"a": "c"}}},
 		{name: "dictionary, two fields", id: ann, params: params{

@@ -83,6 +83,7 @@ type Middleware struct {
 	*shared
 	route      Route
 	paramsHash [sha256.Size]byte // of route.Params, for requests without Prepare
+	origin     *http.CrossOriginProtection
 }
 
 // shared is what the routes of a Middleware have in common.
@@ -126,8 +127,12 @@ func New(cfg Config) (*Middleware, error) {
 }
 
 func (s *shared) middleware(route Route) *Middleware {
-	route.Params = route.Params.clone()
-	return &Middleware{s, route, paramsHash(&route.Params, nil)}
+	route = route.clone()
+	origin := http.NewCrossOriginProtection()
+	for _, trusted := range route.TrustedOrigins {
+		_ = origin.AddTrustedOrigin(trusted) // validate has checked it
+	}
+	return &Middleware{s, route, paramsHash(&route.Params, nil), origin}
 }
 
 // With returns the Middleware of another route, which shares the cache, the
@@ -135,12 +140,12 @@ func (s *shared) middleware(route Route) *Middleware {
 // all of it; nil changes nothing. The error names every bad field, as New's
 // does.
 //
-// The copy's RenewURL is empty. A route with another grant needs its own
-// RenewHandler, at another path, behind the same access control as its pages.
+// The copy's RenewURL and ProxyURL are empty. A route with another grant needs
+// its own RenewHandler or ProxyHandler, at another path, behind the same access
+// control as its pages.
 func (m *Middleware) With(change func(*Route)) (*Middleware, error) {
-	route := m.route
-	route.Params = route.Params.clone()
-	route.RenewURL = ""
+	route := m.route.clone()
+	route.RenewURL, route.ProxyURL = "", ""
 	if change != nil {
 		change(&route)
 	}
@@ -178,9 +183,42 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// Page returns the [Page] that [Middleware.Handler] would put into r's context:
+// for frameworks with contexts of their own, for pages that need a token only
+// sometimes, and for handlers that run long and need a token again. The error
+// is the one that ErrorHandler would get. On an Optional route it is nil, and
+// Page.Err says why there is no token.
+//
+// Page sets no header: mark an answer that contains the token with
+// Cache-Control: private, no-store. Each call returns another Page. It is safe
+// for concurrent use.
+func (m *Middleware) Page(r *http.Request) (*Page, error) {
+	page := m.page
+	if err := m.fill(&page, r); err != nil && !m.route.Optional {
+		return nil, err
+	}
+	return &page, nil
+}
+
+// Token returns a token of the user id without a request: for workers and
+// websockets, and to fetch the token when the user logs in. It uses the cache
+// and the limits that requests use, and waits at most until ctx is done. The
+// errors are those of [Middleware.Handler]. If the route has a Prepare, which
+// needs a request, Token returns an error.
+func (m *Middleware) Token(ctx context.Context, id Identity) (Token, error) {
+	if m.route.Prepare != nil {
+		return Token{}, errors.New("searchtoken: Token: the route has a Prepare, which needs a request; use Page")
+	}
+	var req tokenRequest
+	if err := m.buildRequest(nil, &id, &req); err != nil {
+		return Token{}, err
+	}
+	return m.tokens.token(ctx, &req)
+}
+
 // fill sets the fields of page that depend on r. It returns page.Err.
 func (m *Middleware) fill(page *Page, r *http.Request) error {
-	page.RenewURL = m.route.RenewURL
+	page.RenewURL, page.ProxyURL = m.route.RenewURL, m.route.ProxyURL
 	if m.route.Nonce != nil {
 		page.Nonce = m.route.Nonce(r)
 	}
@@ -195,11 +233,7 @@ func (m *Middleware) fill(page *Page, r *http.Request) error {
 // identifyRequest sets id to the user of r, and req to the user's token
 // request.
 func (m *Middleware) identifyRequest(r *http.Request, id *Identity, req *tokenRequest) (err error) {
-	*id, err = m.identify(r)
-	switch {
-	case err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires):
-		err = noIdentity("the session has ended")
-	case err == nil:
+	if *id, err = m.identify(r); err == nil {
 		err = m.buildRequest(r, id, req)
 	}
 	switch {
@@ -212,8 +246,11 @@ func (m *Middleware) identifyRequest(r *http.Request, id *Identity, req *tokenRe
 	return err
 }
 
-// buildRequest sets req to the token request of id.
+// buildRequest sets req to the token request of id. It passes r to Prepare.
 func (m *Middleware) buildRequest(r *http.Request, id *Identity, req *tokenRequest) error {
+	if !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
+		return noIdentity("the session has ended")
+	}
 	req.route, req.params, req.userIDs, req.sessionEnd = &m.route, &m.route.Params, id.UserIDs, id.Expires
 	req.key = Key{User: userHash(&m.keyPrefix, id.UserIDs), Params: m.paramsHash}
 	described := id.DisplayName != "" || len(id.Groups) > 0

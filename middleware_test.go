@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/searchtoken/searchtoken"
 )
@@ -539,6 +540,79 @@ func TestForgetNeedsExactlyTheIdentityOfIdentify(t *testing.T) {
 				}
 				check(h, "token after Forget", want, h.get("").Body)
 			})
+		})
+	}
+}
+
+func TestPageIsWhatHandlerPutsIntoTheContext(t *testing.T) {
+	route := searchtoken.Route{
+		Params: searchtoken.TokenParams{SearchHub: "hub"}, RenewURL: "/renew", ProxyURL: "/coveo",
+		Nonce: func(*http.Request) string { return "nonce" },
+	}
+	for _, tt := range []struct {
+		name, user string
+		optional   bool
+		wantErr    error
+	}{
+		{name: "user", user: "ann"},
+		{name: "nobody", wantErr: searchtoken.ErrNoIdentity},
+		{name: "nobody on an optional route", optional: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				route.Optional = tt.optional
+				h.configure(searchtoken.Config{Route: route})
+				page, err := h.middleware.Page(request(tt.user))
+				if !errors.Is(err, tt.wantErr) || (page == nil) != (tt.wantErr != nil) {
+					t.Fatalf("Page() = %v, %v, want the error %v", page, err, tt.wantErr)
+				}
+				if page == nil {
+					return
+				}
+				want, _ := pageOf(h.middleware, request(tt.user))
+				if diff := cmp.Diff(want, *page, cmpopts.EquateErrors()); diff != "" {
+					t.Errorf("Page (-in the context +returned):\n%s", diff)
+				}
+				if tt.optional && !errors.Is(page.Err, searchtoken.ErrNoIdentity) {
+					t.Errorf("Page.Err = %v, want ErrNoIdentity", page.Err)
+				}
+			})
+		})
+	}
+}
+
+func TestTokenIsTheTokenOfTheUsersPages(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{Route: searchtoken.Route{Params: searchtoken.TokenParams{SearchHub: "hub"}}})
+		for _, want := range []string{"ann 1", "ann 1"} {
+			token, err := h.middleware.Token(h.Context(), searchtoken.Email("ann"))
+			if err != nil || nameOf(token.Value) != want {
+				t.Fatalf("Token() = %s, %v, want %s", nameOf(token.Value), err, want)
+			}
+		}
+		check(h, "page", answer{Status: 200, Body: "ann 1"}, h.get("ann"))
+	})
+}
+
+func TestTokenSaysWhyThereIsNone(t *testing.T) {
+	ended := searchtoken.Email("ann")
+	ended.Expires = time.Unix(1, 0)
+	prepare := func(*http.Request, *searchtoken.TokenParams) error { return nil }
+	for _, tt := range []struct {
+		name  string
+		id    searchtoken.Identity
+		route searchtoken.Route
+		want  string
+	}{
+		{"no user", searchtoken.Identity{}, searchtoken.Route{}, "UserIDs: at least one security identity is required"},
+		{"session that has ended", ended, searchtoken.Route{}, "nobody is logged in: the session has ended"},
+		{"route with a Prepare", searchtoken.Email("ann"), searchtoken.Route{Prepare: prepare}, "has a Prepare"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMiddleware(t, searchtoken.Config{Route: tt.route})
+			if _, err := m.Token(t.Context(), tt.id); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Token() error = %v, want one with %q", err, tt.want)
+			}
 		})
 	}
 }

@@ -44,7 +44,6 @@ const (
 // http, where browsers do not name the origin of a GET, a Referer of another
 // host is a 403 as well.
 func (m *Middleware) RenewHandler() http.Handler {
-	var origin http.CrossOriginProtection
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		new(pageContext).setHeaders(h)
@@ -54,7 +53,7 @@ func (m *Middleware) RenewHandler() http.Handler {
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 			return
 		}
-		if !sameOrigin(&origin, r) {
+		if !sameOrigin(m.origin, r) {
 			http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 			return
 		}

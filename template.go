@@ -29,6 +29,9 @@ type Page struct {
 	// RenewURL is where the page gets its next token. Empty: the page cannot
 	// renew its token.
 	RenewURL string
+	// ProxyURL is the path under which the site answers the calls of the front
+	// ends itself, without a slash at its end. Empty: they call Coveo.
+	ProxyURL string
 	// SearchHub is the search hub that the token enforces. Empty: none.
 	SearchHub string
 	// Nonce is the Content-Security-Policy nonce of the page. Empty: none.

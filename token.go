@@ -112,11 +112,29 @@ type TokenParams struct {
 	AllowedDictionaryFieldKeys map[string][]string `json:"allowedDictionaryFieldKeys,omitempty"`
 	// CanSeeUserProfileOf are the users whose profiles may be read.
 	CanSeeUserProfileOf []string `json:"canSeeUserProfileOf,omitempty"`
+	// Commerce restricts the token to a catalog of Coveo for Commerce. Coveo's
+	// OpenAPI description and its platform client have this property; the
+	// documentation of the request does not. nil: no restriction.
+	Commerce *CommerceParams `json:"commerce,omitempty"`
+}
+
+// CommerceParams are the commerce parameters of a token request. The zero value
+// of a field is left out of the request.
+type CommerceParams struct {
+	// CatalogID is the ID of the catalog to query.
+	CatalogID string `json:"catalogId,omitempty"`
+	// Filter is a query expression that restricts the products.
+	Filter string `json:"filter,omitempty"`
+	// Operation is the commerce operation that the token is for.
+	Operation string `json:"operation,omitempty"`
 }
 
 // MarshalJSON encodes p with Coveo's property names, and ValidFor in
 // milliseconds.
 func (p TokenParams) MarshalJSON() ([]byte, error) {
+	if p.commerce() == (CommerceParams{}) {
+		p.Commerce = nil
+	}
 	type params TokenParams // without MarshalJSON
 	return json.Marshal(struct {
 		params
@@ -184,6 +202,7 @@ func (p TokenParams) validateGrant(prefix string) error {
 	if strings.ContainsFunc(p.UserDisplayName, unicode.IsControl) {
 		bad("UserDisplayName", "must not contain control characters")
 	}
+	commerce := p.commerce()
 	// encoding/json would turn invalid UTF-8 into another grant.
 	for _, f := range []struct {
 		name   string
@@ -198,6 +217,9 @@ func (p TokenParams) validateGrant(prefix string) error {
 		{"DictionaryFieldContext", slices.Collect(maps.Keys(p.DictionaryFieldContext))},
 		{"DictionaryFieldContext", slices.Collect(maps.Values(p.DictionaryFieldContext))},
 		{"AllowedDictionaryFieldKeys", slices.Collect(maps.Keys(p.AllowedDictionaryFieldKeys))},
+		{"Commerce.CatalogID", []string{commerce.CatalogID}},
+		{"Commerce.Filter", []string{commerce.Filter}},
+		{"Commerce.Operation", []string{commerce.Operation}},
 	} {
 		if slices.ContainsFunc(f.values, func(v string) bool { return !utf8.ValidString(v) }) {
 			bad(f.name, "must be valid UTF-8")
@@ -231,7 +253,20 @@ func (p TokenParams) clone() TokenParams {
 	for field, keys := range p.AllowedDictionaryFieldKeys {
 		p.AllowedDictionaryFieldKeys[field] = slices.Clone(keys)
 	}
+	if p.Commerce != nil {
+		commerce := *p.Commerce
+		p.Commerce = &commerce
+	}
 	return p
+}
+
+// commerce returns the commerce parameters. nil and the zero value mean the
+// same.
+func (p *TokenParams) commerce() CommerceParams {
+	if p.Commerce == nil {
+		return CommerceParams{}
+	}
+	return *p.Commerce
 }
 
 // now returns the wall clock without its monotonic part, which stands still

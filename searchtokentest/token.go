@@ -32,12 +32,17 @@ type tokenRequest struct {
 	ValidFor                   *int64              `json:"validFor"` // milliseconds
 	DictionaryFieldContext     map[string]string   `json:"dictionaryFieldContext"`
 	AllowedDictionaryFieldKeys map[string][]string `json:"allowedDictionaryFieldKeys"`
+	Commerce                   *struct {
+		CatalogID string `json:"catalogId"`
+		Filter    string `json:"filter"`
+		Operation string `json:"operation"`
+	} `json:"commerce"`
 }
 
 var (
 	tokenProperties = []string{
 		"userIds", "userDisplayName", "userGroups", "canSeeUserProfileOf", "searchHub", "pipeline", "filter", "validFor",
-		"dictionaryFieldContext", "allowedDictionaryFieldKeys",
+		"dictionaryFieldContext", "allowedDictionaryFieldKeys", "commerce",
 	}
 	userIDProperties = []string{"name", "provider", "type"}
 	userIDTypes      = []string{"User", "Group", "VirtualGroup", "Unknown"}
