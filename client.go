@@ -112,19 +112,9 @@ func checkCredential(apiKey string, credential func(context.Context) (string, er
 
 // newClient is NewClient for a cfg that was checked.
 func newClient(platform string, cfg ClientConfig) *Client {
-	client := http.Client{}
+	client := http.Client{Transport: newTransport()}
 	if cfg.HTTPClient != nil {
 		client = *cfg.HTTPClient
-	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		t = t.Clone()
-		// All calls go to one host. The default of 2 idle connections would
-		// close the connections of every burst.
-		t.MaxIdleConnsPerHost = t.MaxIdleConns
-		// Pings find a dead connection within 7 seconds, and leave 3 of the 10
-		// for a call on another one. So does the timeout of a TLS handshake.
-		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
-		t.TLSHandshakeTimeout = 7 * time.Second
-		client.Transport = t
 	}
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
@@ -140,6 +130,24 @@ func newClient(platform string, cfg ClientConfig) *Client {
 		credential: credential,
 		http:       &client,
 	}
+}
+
+// newTransport returns the transport of calls of Coveo, if the application has
+// none.
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // the application has replaced it
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	// All calls go to two hosts. The default of 2 idle connections would close
+	// the connections of every burst.
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, defaultMaxInFlight+2*maxCalls+maxStreams
+	// Pings find a dead connection within 7 seconds, and leave 3 of the 10 for
+	// a call on another one. So does the timeout of a TLS handshake.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
+	t.TLSHandshakeTimeout = 7 * time.Second
+	return t
 }
 
 // noRedirects removes the Location header, so that http.Client neither follows
@@ -176,8 +184,10 @@ func (t repeatOnce) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	again := r.Clone(r.Context())
-	if again.Body, err = r.GetBody(); err != nil {
-		return nil, err
+	if r.GetBody != nil {
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
 	}
 	return t.RoundTripper.RoundTrip(again)
 }

@@ -60,8 +60,9 @@ type Config struct {
 	// While the Cache fails, each process serves the tokens that it fetched
 	// itself for a minute.
 	Cache Cache
-	// HTTPClient makes the token calls. See [ClientConfig]. Default: a client
-	// with a timeout of 10 seconds that honors HTTPS_PROXY.
+	// HTTPClient makes the token calls. See [ClientConfig]. Its Transport also
+	// makes the calls of a [Middleware.ProxyHandler]. Default: a client with a
+	// timeout of 10 seconds that honors HTTPS_PROXY.
 	HTTPClient *http.Client
 	// MaxInFlight is the maximum number of concurrent token calls, if the Issuer
 	// returns when its context is done. One user has at most a quarter of them,

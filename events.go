@@ -38,6 +38,9 @@ const (
 	// EventCacheError: a method of the Cache failed. The request went on
 	// without the Cache.
 	EventCacheError EventKind = "cache_error"
+	// EventProxy: a ProxyHandler answered a call of a front end, which took
+	// Elapsed, for a stream until its end.
+	EventProxy EventKind = "proxy"
 )
 
 // Outcome says how an event ended.
@@ -88,15 +91,23 @@ type Event struct {
 func outcomeOf(err error) Outcome {
 	var noToken *tokenError
 	var limit *renewalLimitError
+	var proxy *proxyError
+	var api *APIError
 	switch {
 	case err == nil:
 		return OutcomeOK
+	case errors.As(err, &proxy):
+		return proxy.outcome
 	case errors.As(err, &noToken):
 		return noToken.outcome
 	case errors.As(err, &limit):
 		return OutcomeLimited
 	case errors.Is(err, ErrNoIdentity):
 		return OutcomeNoIdentity
+	case isRefusal(err):
+		return OutcomeRefused
+	case errors.As(err, &api):
+		return OutcomeUnavailable
 	}
 	return OutcomeError
 }
@@ -162,6 +173,20 @@ func (r *reporter) fetchFailed(ctx context.Context, kind EventKind, route string
 func (r *reporter) requestFailed(ctx context.Context, route string, err error) {
 	if err = redact.Error(err); r.mayLog(err.Error()) {
 		r.logger.ErrorContext(ctx, "searchtoken: request without a token", "route", route, "error", err)
+	}
+}
+
+// proxied reports a call of a ProxyHandler. operation is its method and path.
+func (r *reporter) proxied(ctx context.Context, route, operation string, elapsed time.Duration, err error) {
+	r.event(ctx, EventProxy, route, elapsed, err)
+	var noToken *tokenError
+	var proxy *proxyError
+	var api *APIError
+	if errors.As(err, &noToken) || !errors.As(err, &proxy) && !errors.As(err, &api) {
+		return // it was reported where it happened
+	}
+	if r.mayLog("proxy " + strconv.Itoa(answerTo(err).status)) {
+		r.logger.WarnContext(ctx, "searchtoken: proxied call failed", "route", route, "operation", operation, "error", err)
 	}
 }
 

@@ -44,10 +44,10 @@ func controlsCaches(name string) bool {
 	return strings.HasSuffix(name, "Cache-Control")
 }
 
-// setRetryAfter sets the Retry-After header to whole seconds, if err knows
-// them.
-func setRetryAfter(h http.Header, err error) {
-	if after := RetryAfter(err); after > 0 {
+// setRetryAfter sets the Retry-After header to whole seconds, if after is not
+// 0.
+func setRetryAfter(h http.Header, after time.Duration) {
+	if after > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
 	}
 }

@@ -91,8 +91,11 @@ type shared struct {
 	tokens    *tokenSource
 	identify  IdentityFunc
 	logger    *slog.Logger
-	page      Page     // fields that are equal on every page
+	page      Page            // fields that are equal on every page
+	hosts     map[string]bool // those that may get tokens, as hostOf returns them
+	proxy     *proxyResources
 	keyPrefix [16]byte // prefix of every user's hash
+	anonymous UserKey  // of all anonymous visitors
 }
 
 // New returns a Middleware. It makes no call of Coveo. The error (errors.Join)
@@ -101,6 +104,9 @@ func New(cfg Config) (*Middleware, error) {
 	platform, analytics, err := cfg.validate()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = &http.Client{Transport: newTransport()}
 	}
 	if cfg.Issuer == nil {
 		cfg.Issuer = newClient(platform, ClientConfig{
@@ -118,11 +124,14 @@ func New(cfg Config) (*Middleware, error) {
 		identify:  cfg.Identify,
 		logger:    cfg.Logger,
 		keyPrefix: keyPrefix(cfg.OrganizationID, platform),
+		hosts:     ownHosts(cfg.OrganizationID, cfg.Environment, platform, analytics),
+		proxy:     newProxyResources(cfg.HTTPClient),
 		page: Page{
 			OrganizationID: cfg.OrganizationID, Environment: cmp.Or(cfg.Environment, EnvProduction),
 			PlatformURL: platform, AnalyticsURL: analytics,
 		},
 	}
+	s.anonymous = userHash(&s.keyPrefix, Anonymous().UserIDs)
 	return s.middleware(cfg.Route), nil
 }
 
@@ -167,8 +176,8 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := &pageContext{page: m.page}
 		ctx.setHeaders(w.Header())
-		if err := m.fill(&ctx.page, r); err != nil && !m.route.Optional {
-			setRetryAfter(w.Header(), err)
+		if err := m.fill(&ctx.page, &ctx.request, r); err != nil && !m.route.Optional {
+			setRetryAfter(w.Header(), RetryAfter(err))
 			if m.route.ErrorHandler != nil {
 				m.route.ErrorHandler(w, r, err)
 			} else {
@@ -194,7 +203,7 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 // for concurrent use.
 func (m *Middleware) Page(r *http.Request) (*Page, error) {
 	page := m.page
-	if err := m.fill(&page, r); err != nil && !m.route.Optional {
+	if err := m.fill(&page, new(tokenRequest), r); err != nil && !m.route.Optional {
 		return nil, err
 	}
 	return &page, nil
@@ -216,16 +225,16 @@ func (m *Middleware) Token(ctx context.Context, id Identity) (Token, error) {
 	return m.tokens.token(ctx, &req)
 }
 
-// fill sets the fields of page that depend on r. It returns page.Err.
-func (m *Middleware) fill(page *Page, r *http.Request) error {
+// fill sets the fields of page that depend on r, and req to the request for its
+// token. It returns page.Err.
+func (m *Middleware) fill(page *Page, req *tokenRequest, r *http.Request) error {
 	page.RenewURL, page.ProxyURL = m.route.RenewURL, m.route.ProxyURL
 	if m.route.Nonce != nil {
 		page.Nonce = m.route.Nonce(r)
 	}
-	var req tokenRequest
-	if page.Err = m.identifyRequest(r, &page.Identity, &req); page.Err == nil {
+	if page.Err = m.identifyRequest(r, &page.Identity, req); page.Err == nil {
 		page.SearchHub = req.params.SearchHub
-		page.Token, page.Err = m.tokens.token(r.Context(), &req)
+		page.Token, page.Err = m.tokens.token(r.Context(), req)
 	}
 	return page.Err
 }
@@ -319,21 +328,31 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 // called again.
 func (m *Middleware) Shutdown(ctx context.Context) error { return m.tokens.shutdown(ctx) }
 
-// contextKey is the key of the *Page in a request's context.
-type contextKey struct{}
+// contextKey is the key of the *Page in a request's context, and requestKey
+// that of the *pageContext.
+type (
+	contextKey struct{}
+	requestKey struct{}
+)
 
-// pageContext is the context of a request with a page. It also holds the values
-// of the page's headers, so that all three take one allocation.
+// pageContext is the context of a request with a page. It also holds the
+// request for the page's token and the values of the page's headers, so that
+// all of them take one allocation.
 type pageContext struct {
 	context.Context
 	page    Page
+	request tokenRequest
 	headers [2]string
 }
 
-// Value returns the page, or a value of the request's own context.
+// Value returns the page, the context itself, or a value of the request's own
+// context.
 func (c *pageContext) Value(key any) any {
-	if key == (contextKey{}) {
+	switch key {
+	case contextKey{}:
 		return &c.page
+	case requestKey{}:
+		return c
 	}
 	return c.Context.Value(key)
 }

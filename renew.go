@@ -73,7 +73,7 @@ func (m *Middleware) RenewHandler() http.Handler {
 			token, err = m.tokens.token(r.Context(), &req)
 		}
 		if err != nil {
-			setRetryAfter(h, err)
+			setRetryAfter(h, RetryAfter(err))
 			answerError(w, err)
 			return
 		}

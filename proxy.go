@@ -1,0 +1,344 @@
+package searchtoken
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/searchtoken/searchtoken/internal/limit"
+	"github.com/searchtoken/searchtoken/internal/redact"
+)
+
+const (
+	maxProxyBody = 1 << 20          // bytes
+	callTimeout  = 30 * time.Second // of a call that is no stream
+	maxSilence   = 60 * time.Second // of a stream
+	maxPatience  = time.Second      // of a call that waits for its turn
+
+	// The limits for calls at the same time, in all and for one user. Events
+	// have the same limits as the other calls, and do not share them.
+	maxCalls, maxUserCalls     = 64, 8
+	maxStreams, maxUserStreams = 256, 4
+)
+
+// proxyResources are what the ProxyHandlers of all routes share.
+type proxyResources struct {
+	transport              http.RoundTripper
+	calls, events, streams *limit.Limit[proxyUser]
+}
+
+// proxyUser is whom a limit counts a call for. Anonymous visitors are told
+// apart by their addresses.
+type proxyUser struct {
+	user    UserKey
+	network netip.Prefix
+}
+
+func newProxyResources(client *http.Client) *proxyResources {
+	return &proxyResources{
+		transport: cmp.Or(client.Transport, http.DefaultTransport),
+		calls:     limit.New[proxyUser](maxCalls, maxUserCalls),
+		events:    limit.New[proxyUser](maxCalls, maxUserCalls),
+		streams:   limit.New[proxyUser](maxStreams, maxUserStreams),
+	}
+}
+
+// ProxyHandler returns the handler that answers the calls of the front ends of
+// a page with a ProxyURL. It sends each call to Coveo with the token of the
+// request's user, so that no token is in the browser. Mount it at the route's
+// ProxyURL, with a slash at its end:
+//
+//	mux.Handle("/coveo/", coveo.ProxyHandler())
+//
+// It forwards what Coveo's front ends need: queries, suggestions, facets,
+// previews of documents, analytics events, generated answers, recommendations,
+// commerce, insight and case assist. Everything else is answered with 404.
+// Of the request's headers, it forwards none but content type, accepted types,
+// languages and encodings, and the browser's name; Coveo also gets the
+// visitor's address (see Route.ClientIP). A body may have 1 MiB.
+//
+// Requests must come from a page of the site itself or of Route.TrustedOrigins.
+// The answer is a page's own: it is never cached, sets no cookie and redirects
+// nowhere, and its markup runs no scripts.
+//
+// Errors are JSON objects with statusCode, type and message, even if the route
+// has an ErrorHandler: 401 without a user, 403 for another origin or another
+// organization, 404, 413, 429 with Retry-After beyond the limits, 502 and 503
+// as [HTTPStatus] says, and 504 after 30 seconds. Coveo's own 400, 404, 422 and
+// 429 are passed on.
+//
+// 64 calls run at a time, and 8 of one user; as many for analytics events; and
+// 256 streams, 4 of one user. Others wait for a second. The limits hold for all
+// routes of the Middleware together. All anonymous visitors from one address
+// (of IPv6: a /64) are one user.
+func (m *Middleware) ProxyHandler() http.Handler {
+	once := &transport{m, m.proxy.transport}
+	repeating := &transport{m, repeatOnce{m.proxy.transport}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &proxyCall{Middleware: m, w: w, in: r, transport: repeating}
+		c.op, c.path = findOperation(r.Method, r.URL.EscapedPath(), m.route.ProxyURL, m.page.OrganizationID)
+		if c.op != nil && c.op.host == analyticsHost {
+			c.transport = once // an event that is sent twice would count twice
+		}
+		began := time.Now()
+		err := c.serve()
+		m.tokens.reporter.proxied(r.Context(), m.route.Name, c.operation(), time.Since(began), err)
+		switch {
+		case err == nil:
+		case !c.answered:
+			c.answerError(err)
+		case r.Context().Err() == nil && errors.Is(err, errCutOff):
+			panic(http.ErrAbortHandler) // the browser must not take the answer for a whole one
+		}
+	})
+}
+
+// proxyCall is one request to a ProxyHandler.
+type proxyCall struct {
+	*Middleware
+	w         http.ResponseWriter
+	in        *http.Request
+	op        *operation // nil: it is not in operations
+	path      string     // of op
+	address   netip.Addr // the visitor's; not valid if it is not known
+	transport *transport
+	answered  bool // the answer has begun
+}
+
+// proxyError is a call that is not forwarded, or whose answer is not passed on.
+// The zero values of its fields are those of err.
+type proxyError struct {
+	status     int
+	outcome    Outcome
+	reason     string // for the visitor, too
+	retryAfter time.Duration
+	err        error
+}
+
+func (e *proxyError) Error() string {
+	if e.err != nil {
+		return withContext("searchtoken: "+e.reason, e.err)
+	}
+	return "searchtoken: " + e.reason
+}
+func (e *proxyError) Unwrap() error { return e.err }
+
+var (
+	errTooSlow = errors.New("no answer in time")
+	errCutOff  = errors.New("searchtoken: the answer of Coveo was cut off")
+)
+
+// serve forwards the request and passes the answer on. If it returns an error
+// before the answer has begun, the error is the answer.
+func (c *proxyCall) serve() error {
+	c.setHeaders()
+	c.address = c.clientIP()
+	if c.op == nil {
+		return &proxyError{status: http.StatusNotFound, outcome: OutcomeRefused, reason: "the site forwards no such call to Coveo"}
+	}
+	if !c.isFromAllowedPage() {
+		return &proxyError{status: http.StatusForbidden, outcome: OutcomeRefused, reason: "the call does not come from a page of this site"}
+	}
+	var call pageContext // the context of the call of Coveo
+	call.page = c.page
+	if err := c.identifyRequest(c.in, &call.page.Identity, &call.request); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(c.in.Context())
+	defer cancel(nil)
+	patience := callTimeout
+	if c.op.answer == streamAnswer {
+		patience = maxSilence
+	}
+	timer := time.AfterFunc(patience, func() { cancel(errTooSlow) })
+	defer timer.Stop()
+	call.Context = ctx
+	defer c.liftWriteDeadline()()
+
+	err := c.forward(&call, timer)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errTooSlow):
+		return &proxyError{http.StatusGatewayTimeout, OutcomeUnavailable, "Coveo did not answer in time", 0, err}
+	case err != nil && c.in.Context().Err() != nil:
+		return newCanceledError(c.in.Context())
+	}
+	return err
+}
+
+// forward calls Coveo within the limits, and passes the answer on.
+func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
+	out, err := c.newRequest(call)
+	if err != nil {
+		return err
+	}
+	// Past its read deadline, the server does not notice that a browser leaves.
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+	release, err := c.acquire(call)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if call.page.Token, err = c.tokens.token(call, &call.request); err != nil {
+		return err
+	}
+	resp, err := c.transport.RoundTrip(out)
+	if err != nil {
+		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, redact.Error(err)}
+	}
+	defer resp.Body.Close()
+	answer := &APIError{
+		StatusCode: resp.StatusCode,
+		RequestID:  redact.Text(resp.Header.Get("X-Request-ID")),
+		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+	}
+	switch {
+	case rejectsToken(resp):
+		return &proxyError{http.StatusBadGateway, OutcomeRefused, "Coveo rejects the token", 0, answer}
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+		return c.pass(resp, timer)
+	case slices.Contains(passedStatuses, resp.StatusCode):
+		return cmp.Or(c.pass(resp, timer), error(answer))
+	}
+	return answer
+}
+
+// passedStatuses are the errors of Coveo that the front ends act on.
+var passedStatuses = []int{
+	http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests,
+}
+
+// acquire waits for the call's turn.
+func (c *proxyCall) acquire(call *pageContext) (release func(), err error) {
+	l := c.proxy.calls
+	switch {
+	case c.op.answer == streamAnswer:
+		l = c.proxy.streams
+	case c.op.host == analyticsHost:
+		l = c.proxy.events
+	}
+	user := proxyUser{user: call.request.key.User}
+	if user.user == c.anonymous && c.address.IsValid() {
+		// A visitor may have all addresses of a /64.
+		user.network, _ = c.address.Prefix(min(c.address.BitLen(), 64))
+	}
+	ctx, cancel := context.WithTimeout(call, maxPatience)
+	defer cancel()
+	if release, err = l.Acquire(ctx, user); err != nil {
+		return nil, &proxyError{http.StatusTooManyRequests, OutcomeLimited, "too many calls at the same time", maxPatience, nil}
+	}
+	return release, nil
+}
+
+// setHeaders sets the headers of every answer.
+func (c *proxyCall) setHeaders() {
+	h := c.w.Header()
+	new(pageContext).setHeaders(h)
+	h.Set("X-Content-Type-Options", "nosniff")
+	policy := "sandbox; default-src 'none'"
+	if c.op != nil && c.op.answer == documentAnswer {
+		policy += "; img-src https: data:; style-src 'unsafe-inline'"
+	}
+	h.Set("Content-Security-Policy", policy)
+}
+
+// answerHeaders are the headers of Coveo's answers that are passed on.
+var answerHeaders = []string{
+	"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Type",
+	"Retry-After", "X-Answer-Id", "X-Request-Id",
+}
+
+// pass passes an answer of Coveo on. Each event of a stream is passed on at
+// once, and sets timer anew.
+func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
+	h := c.w.Header()
+	h["Content-Type"] = nil // so that net/http does not guess it
+	for _, name := range answerHeaders {
+		if values := resp.Header[name]; len(values) > 0 {
+			h[name] = values[:1:1]
+		}
+	}
+	c.answered = true
+	c.w.WriteHeader(resp.StatusCode)
+	var err error
+	if c.op.answer == streamAnswer {
+		err = c.passEvents(resp.Body, timer)
+	} else {
+		_, err = io.Copy(c.w, resp.Body)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCutOff, redact.Error(err))
+	}
+	return nil
+}
+
+func (c *proxyCall) passEvents(events io.Reader, timer *time.Timer) error {
+	controller := http.NewResponseController(c.w)
+	_ = controller.Flush() // the browser waits for the header
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := events.Read(buf)
+		if n > 0 {
+			timer.Reset(maxSilence)
+			_ = controller.SetWriteDeadline(time.Now().Add(maxSilence))
+			if _, err := c.w.Write(buf[:n]); err != nil {
+				return err
+			}
+			_ = controller.Flush()
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// liftWriteDeadline replaces the server's write deadline for this answer.
+// restore undoes that, unless the server does it before its next request.
+func (c *proxyCall) liftWriteDeadline() (restore func()) {
+	controller := http.NewResponseController(c.w)
+	_ = controller.SetWriteDeadline(time.Now().Add(2 * maxSilence))
+	return func() {
+		if server, ok := c.in.Context().Value(http.ServerContextKey).(*http.Server); !ok || server.WriteTimeout <= 0 {
+			_ = controller.SetWriteDeadline(time.Time{})
+		}
+	}
+}
+
+// answerTo returns how a call that failed with err is answered.
+func answerTo(err error) *proxyError {
+	answer := &proxyError{status: HTTPStatus(err), retryAfter: RetryAfter(err)}
+	errors.As(err, &answer)
+	return answer
+}
+
+// answerError answers with err in the shape of Coveo's errors.
+func (c *proxyCall) answerError(err error) {
+	answer := answerTo(err)
+	text := http.StatusText(answer.status)
+	setRetryAfter(c.w.Header(), answer.retryAfter)
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(answer.status)
+	_ = json.NewEncoder(c.w).Encode(struct {
+		StatusCode int    `json:"statusCode"`
+		Type       string `json:"type"`
+		Message    string `json:"message"`
+	}{answer.status, strings.ReplaceAll(text, " ", ""), cmp.Or(answer.reason, text)})
+}
+
+// operation names the operation in log lines.
+func (c *proxyCall) operation() string {
+	if c.op != nil {
+		return c.op.method + " " + c.op.path
+	}
+	return redact.Text(redact.Truncate(c.in.Method + " " + c.in.URL.EscapedPath()))
+}
