@@ -154,14 +154,18 @@ func joinFaults(faults ...error) error {
 // HTTPStatus returns the status with which the default ErrorHandler answers
 // err: 401 for [ErrNoIdentity], 502 for [ErrRefused], 503 for [ErrUnavailable],
 // 429 if a browser renews too often, and 500 for every other error. An
-// *[APIError] alone is a 502 or a 503. For nil it returns 200.
+// *[APIError] alone is a 502 or a 503. For an error of a ProxyHandler it
+// returns the status of the handler's answer. For nil it returns 200.
 func HTTPStatus(err error) int {
 	var noToken *tokenError
 	var api *APIError
 	var limit *renewalLimitError
+	var proxy *proxyError
 	switch {
 	case err == nil:
 		return http.StatusOK
+	case errors.As(err, &proxy):
+		return proxy.status
 	case errors.As(err, &noToken) && isRefusal(noToken):
 		return http.StatusBadGateway
 	case noToken != nil: // even if the cause is an error of this package
@@ -187,10 +191,13 @@ func RetryAfter(err error) time.Duration {
 	var (
 		noToken *tokenError
 		limit   *renewalLimitError
+		proxy   *proxyError
 		api     *APIError
 		after   time.Duration
 	)
 	switch {
+	case errors.As(err, &proxy):
+		after = proxy.retryAfter
 	case errors.As(err, &noToken):
 		after = noToken.retryAfter
 	case errors.As(err, &limit):

@@ -185,7 +185,7 @@ func (r *reporter) proxied(ctx context.Context, route, operation string, elapsed
 	if errors.As(err, &noToken) || !errors.As(err, &proxy) && !errors.As(err, &api) {
 		return // it was reported where it happened
 	}
-	if r.mayLog("proxy " + strconv.Itoa(answerTo(err).status)) {
+	if r.mayLog("proxy " + strconv.Itoa(HTTPStatus(err))) {
 		r.logger.WarnContext(ctx, "searchtoken: proxied call failed", "route", route, "operation", operation, "error", err)
 	}
 }

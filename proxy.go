@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/searchtoken/searchtoken/internal/breaker"
 	"github.com/searchtoken/searchtoken/internal/limit"
 	"github.com/searchtoken/searchtoken/internal/redact"
 )
@@ -113,8 +114,7 @@ type proxyCall struct {
 	answered  bool // the answer has begun
 }
 
-// proxyError is a call that is not forwarded, or whose answer is not passed on.
-// The zero values of its fields are those of err.
+// proxyError says why a call is not forwarded, or its answer is not passed on.
 type proxyError struct {
 	status     int
 	outcome    Outcome
@@ -129,6 +129,7 @@ func (e *proxyError) Error() string {
 	}
 	return "searchtoken: " + e.reason
 }
+
 func (e *proxyError) Unwrap() error { return e.err }
 
 var (
@@ -314,25 +315,26 @@ func (c *proxyCall) liftWriteDeadline() (restore func()) {
 	}
 }
 
-// answerTo returns how a call that failed with err is answered.
-func answerTo(err error) *proxyError {
-	answer := &proxyError{status: HTTPStatus(err), retryAfter: RetryAfter(err)}
-	errors.As(err, &answer)
-	return answer
-}
-
 // answerError answers with err in the shape of Coveo's errors.
 func (c *proxyCall) answerError(err error) {
-	answer := answerTo(err)
-	text := http.StatusText(answer.status)
-	setRetryAfter(c.w.Header(), answer.retryAfter)
+	status, after := HTTPStatus(err), RetryAfter(err)
+	if status == http.StatusServiceUnavailable {
+		after = cmp.Or(after, breaker.FirstRetry)
+	}
+	kind := http.StatusText(status)
+	message := kind
+	var refusal *proxyError
+	if errors.As(err, &refusal) {
+		message = refusal.reason
+	}
+	setRetryAfter(c.w.Header(), after)
 	c.w.Header().Set("Content-Type", "application/json")
-	c.w.WriteHeader(answer.status)
+	c.w.WriteHeader(status)
 	_ = json.NewEncoder(c.w).Encode(struct {
 		StatusCode int    `json:"statusCode"`
 		Type       string `json:"type"`
 		Message    string `json:"message"`
-	}{answer.status, strings.ReplaceAll(text, " ", ""), cmp.Or(answer.reason, text)})
+	}{status, strings.ReplaceAll(kind, " ", ""), message})
 }
 
 // operation names the operation in log lines.
