@@ -180,8 +180,6 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 	if err != nil {
 		return err
 	}
-	// Past its read deadline, the server does not notice that a browser leaves.
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	release, err := c.acquire(call)
 	if err != nil {
 		return err
