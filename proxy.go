@@ -162,7 +162,8 @@ func (c *proxyCall) serve() error {
 	timer := time.AfterFunc(patience, func() { cancel(errTooSlow) })
 	defer timer.Stop()
 	call.Context = ctx
-	defer c.liftWriteDeadline()()
+	// In place of the server's deadline. The server ends it after the answer.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(2 * maxSilence))
 
 	err := c.forward(&call, timer)
 	switch {
@@ -297,18 +298,6 @@ func (c *proxyCall) passEvents(events io.Reader, timer *time.Timer) error {
 			return nil
 		case err != nil:
 			return err
-		}
-	}
-}
-
-// liftWriteDeadline replaces the server's write deadline for this answer.
-// restore undoes that, unless the server does it before its next request.
-func (c *proxyCall) liftWriteDeadline() (restore func()) {
-	controller := http.NewResponseController(c.w)
-	_ = controller.SetWriteDeadline(time.Now().Add(2 * maxSilence))
-	return func() {
-		if server, ok := c.in.Context().Value(http.ServerContextKey).(*http.Server); !ok || server.WriteTimeout <= 0 {
-			_ = controller.SetWriteDeadline(time.Time{})
 		}
 	}
 }

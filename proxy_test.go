@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -711,4 +712,64 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestProxyReportsWhatFailsWithoutTheVisitorsWords(t *testing.T) {
+	bubble(t, func(h *harness) {
+		u := &upstream{answer: func(_ *http.Request, n int) *http.Response {
+			switch n {
+			case 1:
+				return nil // its error names ann@example.com
+			case 2:
+				return reply(500, "application/json", `{"message":"ann@example.com asked for secret"}`)
+			}
+			return reply(200, "application/json", "{}")
+		}}
+		h.configure(searchtoken.Config{
+			HTTPClient: &http.Client{Transport: u},
+			Identify:   func(*http.Request) (searchtoken.Identity, error) { return searchtoken.Email("ann@example.com"), nil },
+			Route:      searchtoken.Route{Name: "search"},
+		})
+		proxy := func(method, target string) {
+			h.middleware.ProxyHandler().ServeHTTP(httptest.NewRecorder(), proxyCall(method, target, "application/json", `{"q":"secret"}`))
+		}
+		for range 3 { // two failures, then an answer
+			proxy("POST", "/coveo/rest/search/v2?q=secret")
+		}
+		for range 10 {
+			proxy("GET", "/coveo/rest/search/v2/token?q=secret")
+			proxy("POST", "/coveo/rest/bob@example.com")
+		}
+		var kinds []string
+		for _, kind := range h.events.take() {
+			if strings.HasPrefix(kind, "proxy") {
+				kinds = append(kinds, kind)
+			}
+		}
+		want := append([]string{"proxy 503", "proxy 503", "proxy"}, slices.Repeat([]string{"proxy 404"}, 20)...)
+		if diff := cmp.Diff(want, kinds); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		lines := h.log.take()
+		if len(lines) != 2 {
+			t.Fatalf("log lines:\n%s\nwant one for each status", strings.Join(lines, "\n"))
+		}
+		for i, operation := range []string{`"POST /rest/search/v2"`, `"GET /coveo/rest/search/v2/token"`} {
+			for _, part := range []string{"level=WARN", "route=search", "operation=" + operation} {
+				if !strings.Contains(lines[i], part) {
+					t.Errorf("log line %s\nlacks %s", lines[i], part)
+				}
+			}
+		}
+		for _, line := range lines {
+			if strings.Contains(line, "secret") || strings.Contains(line, "@example") {
+				t.Errorf("log line %s", line)
+			}
+		}
+		h.elapse(time.Minute)
+		proxy("POST", "/coveo/rest/bob@example.com")
+		if lines := h.log.take(); len(lines) != 1 || strings.Contains(lines[0], "bob") {
+			t.Errorf("log lines after a minute: %q", lines)
+		}
+	})
 }

@@ -183,6 +183,9 @@ func TestTransportNeedsAPageWithAToken(t *testing.T) {
 	}
 }
 
+// valueKey is the key of a value that has nothing to do with the package.
+type valueKey struct{}
+
 func TestTransportRenewsARejectedToken(t *testing.T) {
 	prepare := func(_ *http.Request, p *searchtoken.TokenParams) error {
 		p.SearchHub = "prepared"
@@ -224,7 +227,7 @@ func TestTransportRenewsARejectedToken(t *testing.T) {
 		{name: "route with a Prepare", upstream: rejecting(1, 401, "{}"), route: searchtoken.Route{Prepare: prepare}, want: twice},
 		{
 			name: "context within the page's", upstream: rejecting(1, 401, "{}"), route: searchtoken.Route{Prepare: prepare},
-			ctx:  func(ctx context.Context) context.Context { return context.WithValue(ctx, struct{}{}, "value") },
+			ctx:  func(ctx context.Context) context.Context { return context.WithValue(ctx, valueKey{}, "value") },
 			want: twice,
 		},
 		{
