@@ -13,7 +13,7 @@ import (
 const (
 	// maxTokensPerUser bounds the size of an entry if Prepare returns different
 	// params each time.
-	maxTokensPerUser = 64
+	maxTokensPerUser = 4000
 
 	// forgetTimeout limits Forget, unless the caller's context ends before.
 	forgetTimeout = 5 * time.Second
@@ -29,7 +29,7 @@ func (c *Cache) Get(ctx context.Context, key searchtoken.Key) (t searchtoken.Tok
 		}
 	}
 	err = c.conn.run(ctx, "read a token", func(ctx context.Context, client rueidis.Client) error {
-		token, e, err := readToken(ctx, client, c.secrets[0], &key)
+		token, e, err := c.conn.readToken(ctx, client, c.secrets[0], &key)
 		if err == nil && e == "" {
 			e, err = epochScript.Exec(ctx, client, []string{c.secrets[0].entryKey(key.User)}, []string{randomEpoch()}).ToString()
 		}
@@ -40,7 +40,7 @@ func (c *Cache) Get(ctx context.Context, key searchtoken.Key) (t searchtoken.Tok
 			if err != nil || token.Value != "" {
 				break
 			}
-			token, _, err = readToken(ctx, client, s, &key)
+			token, _, err = c.conn.readToken(ctx, client, s, &key)
 		}
 		if err != nil {
 			return err
@@ -58,24 +58,26 @@ func (c *Cache) getFromMemory(ctx context.Context, key *searchtoken.Key) (t sear
 	if client == nil {
 		return t, 0, false
 	}
-	// Given a context that is done, rueidis answers from memory or fails.
+	// Given a context that is done, readToken answers from memory or fails.
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
-	t, e, err := readToken(ctx, client, c.secrets[0], key)
+	t, e, err := c.conn.readToken(ctx, client, c.secrets[0], key)
 	if err != nil || t.Value == "" {
 		return searchtoken.Token{}, 0, false
 	}
 	return t, epochNumber(e), true
 }
 
-// Set implements [searchtoken.Cache]. It keeps at most 64 tokens per user:
-// beyond that, it removes the one that expires first.
+// Set implements [searchtoken.Cache]. It keeps at most 4,000 tokens per user.
+// For another one it removes one that expires soon: the first to expire of a
+// few that it looks at.
 func (c *Cache) Set(ctx context.Context, key searchtoken.Key, t searchtoken.Token, epoch uint64) (kept bool, err error) {
 	s := c.secrets[0]
 	k, e := s.tokenKey(&key), epochBytes(epoch)
 	err = c.conn.run(ctx, "store a token", func(ctx context.Context, client rueidis.Client) (err error) {
+		sealed := sealedToken{t.Value, c.conn.pulse.Load().toRedis(t.Expiry), t.Expiry.Sub(t.Issued)}
 		kept, err = setScript.Exec(ctx, client, []string{k.entry}, []string{
-			e, k.tokenField(), k.claimField(), s.seal(t, &k, e), milliseconds(time.Until(t.Expiry)), strconv.Itoa(maxTokensPerUser),
+			e, k.tokenField(), k.claimField(), s.seal(&sealed, &k, e), strconv.FormatInt(sealed.expiry, 10),
 		}).AsBool()
 		if err == nil {
 			err = client.Do(ctx, barrier(client, k.entry)).Error()

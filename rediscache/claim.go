@@ -29,7 +29,7 @@ func (c *Cache) Claim(ctx context.Context, key searchtoken.Key) (release func(),
 	var remaining int64 // of another process's claim, in milliseconds
 	err = c.conn.run(ctx, "claim a fetch", func(ctx context.Context, client rueidis.Client) (err error) {
 		// Redis sends an invalidation message only for an entry that was read.
-		if _, _, err = readToken(ctx, client, c.secrets[0], &key); err != nil {
+		if _, _, err = c.conn.readToken(ctx, client, c.secrets[0], &key); err != nil {
 			return err
 		}
 		remaining, err = claimScript.Exec(ctx, client, []string{k.entry},

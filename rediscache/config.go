@@ -13,19 +13,24 @@ const (
 	defaultPrefix  = "searchtoken:"
 	defaultTimeout = 250 * time.Millisecond
 
-	// A connection that shows no sign of life is given up after twice the first
-	// plus the second: 2 seconds, as the package documentation promises.
+	// A connection that shows no sign of life is replaced after twice the first
+	// plus the second.
 	defaultKeepAlive    = 500 * time.Millisecond
 	defaultWriteTimeout = time.Second
+
+	// A node that does not answer makes hits on all nodes ask Redis, until the
+	// cluster no longer names it.
+	defaultShardsRefresh = 10 * time.Second
 )
 
 // Config configures a [Cache].
 type Config struct {
 	// Client configures the connection to Redis: addresses, TLS, ACL, Sentinel,
-	// Cluster. Client.InitAddress is required. Two defaults differ from
-	// rueidis's: Dialer.KeepAlive is 500 ms and ConnWriteTimeout is 1 s. They
-	// bound how long a process may serve a token after another process forgot
-	// it.
+	// Cluster. Client.InitAddress is required. Three defaults differ from
+	// rueidis's. Dialer.KeepAlive is 500 ms and ConnWriteTimeout is 1 s, so
+	// that a dead connection is replaced after 2 seconds.
+	// ClusterOption.ShardsRefreshInterval is 10 s, so that a process soon
+	// learns which nodes have left.
 	//
 	// A Cache has one connection to each node, so that answers and invalidation
 	// messages arrive in order. PipelineMultiplex therefore has no effect, and
@@ -67,7 +72,7 @@ func (cfg *Config) validate() error {
 	}
 	if option.Dialer.KeepAlive < 0 || option.ConnWriteTimeout < 0 {
 		bad("Client.Dialer.KeepAlive, Client.ConnWriteTimeout",
-			"must not be negative: they bound how long a token is served after Forget")
+			"must not be negative: they bound how long a dead connection is used")
 	}
 	if cfg.Timeout < 0 {
 		bad("Timeout", "must not be negative; 0 means the default of 250ms")
@@ -93,6 +98,7 @@ func (cfg *Config) clientOption(onInvalidation func([]rueidis.RedisMessage)) rue
 	option.PipelineMultiplex = -1 // one connection: answers and invalidation messages stay in order
 	option.Dialer.KeepAlive = cmp.Or(option.Dialer.KeepAlive, defaultKeepAlive)
 	option.ConnWriteTimeout = cmp.Or(option.ConnWriteTimeout, defaultWriteTimeout)
+	option.ClusterOption.ShardsRefreshInterval = cmp.Or(option.ClusterOption.ShardsRefreshInterval, defaultShardsRefresh)
 	option.OnInvalidations = onInvalidation
 	if application := cfg.Client.OnInvalidations; application != nil {
 		option.OnInvalidations = func(keys []rueidis.RedisMessage) {

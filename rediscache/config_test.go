@@ -24,7 +24,7 @@ func TestNewReportsEveryInvalidField(t *testing.T) {
 		tracking = "Client.ClientTrackingOptions, Client.NewCacheStoreFn, Client.DisableAutoPipelining: " +
 			"must not be set: rediscache sets up client-side caching itself"
 		liveness = "Client.Dialer.KeepAlive, Client.ConnWriteTimeout: " +
-			"must not be negative: they bound how long a token is served after Forget"
+			"must not be negative: they bound how long a dead connection is used"
 		noAddress = `Client.InitAddress: is required, for example "localhost:6379"`
 		noSecrets = "Secrets: is required: at least one key of 32 random bytes"
 		timeout   = "Timeout: must not be negative; 0 means the default of 250ms"
@@ -99,7 +99,7 @@ func TestOnInvalidationsOfTheApplicationIsCalled(t *testing.T) {
 	redisserver.Eventually(t, "the application is called", func() bool { return calls.Load() > before })
 }
 
-// rueidis's own default, 1 s, would extend the bound of Forget to 3 s.
+// rueidis's own default is 1 s: a dead connection would be used for longer.
 func TestKeepAliveIsHalfASecondByDefault(t *testing.T) {
 	for _, tt := range []struct{ set, want time.Duration }{
 		{0, 500 * time.Millisecond},

@@ -16,8 +16,9 @@ type connection struct {
 	timeout time.Duration // limits run
 	breaker breaker
 
-	connected  chan struct{}         // closed when client is set
+	connected  chan struct{}         // closed when client and pulse are set
 	client     rueidis.Client        // may be read only after connected is closed
+	pulse      atomic.Pointer[pulse] // the latest
 	connectErr atomic.Pointer[error] // of the latest failed attempt to connect
 }
 
@@ -28,14 +29,20 @@ func newConnection(timeout time.Duration) *connection {
 	return &connection{timeout: timeout, connected: make(chan struct{})}
 }
 
-// connect tries to connect until it succeeds or stop is closed. After that,
-// rueidis reconnects by itself.
+// connect tries to connect until it succeeds, and then takes the pulse of Redis
+// until stop is closed. rueidis reconnects by itself.
 func (c *connection) connect(option rueidis.ClientOption, stop <-chan struct{}) {
 	for {
+		var first pulse
 		client, err := rueidis.NewClient(option)
 		if err == nil {
+			first, err = takePulse(context.Background(), client, pulse{})
+		}
+		if err == nil {
+			c.pulse.Store(&first)
 			c.client = client
 			close(c.connected)
+			c.keepPulse(stop)
 			return
 		}
 		if client != nil {
@@ -44,6 +51,23 @@ func (c *connection) connect(option rueidis.ClientOption, stop <-chan struct{}) 
 		c.connectErr.Store(&err)
 		select {
 		case <-time.After(retryInterval):
+		case <-stop:
+			return
+		}
+	}
+}
+
+// keepPulse updates the pulse until stop is closed.
+func (c *connection) keepPulse(stop <-chan struct{}) {
+	ticker := time.NewTicker(pulseInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			// Ignore errors: whoever uses Redis meets them.
+			if p, err := takePulse(context.Background(), c.client, *c.pulse.Load()); err == nil {
+				c.pulse.Store(&p)
+			}
 		case <-stop:
 			return
 		}

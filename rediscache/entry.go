@@ -17,7 +17,6 @@ import (
 //
 //	field     value
 //	e         epoch of the user: 8 random bytes
-//	x         expiry of the entry
 //	t<grant>  "expiry of the token:encrypted token"
 //	c<grant>  "process that claims the fetch:end of the claim"
 //
@@ -26,7 +25,6 @@ import (
 // and removes all of it at once.
 const (
 	epochField  = "e"
-	expiryField = "x"
 	tokenPrefix = "t"
 	claimPrefix = "c"
 
@@ -38,56 +36,50 @@ const (
 	// longest fetch.
 	epochLife = time.Minute
 
-	// maxEntryLife exceeds the life of every entry, so rueidis keeps an entry
-	// in memory for exactly the rest of its life in Redis. readToken relies on
-	// that, and the scripts replace an entry whose expiry is later.
+	// maxEntryLife exceeds the life of every entry. The scripts replace an
+	// entry that would live for longer.
 	maxEntryLife = 48 * time.Hour
 )
 
 // readToken returns the token under key, as s names and encrypts it, and the
 // epoch of the entry. It returns zero values for what is missing, malformed or
 // cannot be decrypted.
-func readToken(ctx context.Context, client rueidis.Client, s *secret, key *searchtoken.Key) (
+func (c *connection) readToken(ctx context.Context, client rueidis.Client, s *secret, key *searchtoken.Key) (
 	t searchtoken.Token, epoch string, err error,
 ) {
 	k := s.tokenKey(key)
-	command := client.B().Hmget().Key(k.entry).Field(epochField, expiryField, k.tokenField()).Cache()
-	answer := client.DoCache(ctx, command, maxEntryLife)
-	values, err := answer.ToArray()
+	values, err := c.readEntry(ctx, client, &k)
 	if err, answered := rueidis.IsRedisErr(err); answered && strings.HasPrefix(err.Error(), "WRONGTYPE") {
 		return t, "", nil
 	}
-	if err != nil || len(values) != 3 {
+	if err != nil || len(values) != 2 {
 		return t, "", err
 	}
 	epoch, _ = values[0].ToString()
-	entryExpiry, err := values[1].AsInt64()
-	if len(epoch) != epochSize || err != nil {
+	if len(epoch) != epochSize {
 		return t, "", nil
 	}
-	field, _ := values[2].ToString()
-	expiryText, sealed, _ := strings.Cut(field, ":")
-	tokenExpiry, err := strconv.ParseInt(expiryText, 10, 64)
-	if err != nil {
-		return t, epoch, nil
-	}
-	value, life, ok := s.open(sealed, &k, epoch)
+	field, _ := values[1].ToString()
+	_, encrypted, _ := strings.Cut(field, ":")
+	sealed, ok := s.open(encrypted, &k, epoch)
 	if !ok {
 		return t, epoch, nil
 	}
-	// Convert tokenExpiry to this machine's clock: CachePXAT is the expiry of
-	// the entry by this clock, entryExpiry the same by the clock of Redis.
-	now := time.Now()
-	expiry := time.UnixMilli(answer.CachePXAT() + tokenExpiry - entryExpiry)
-	// The times in Redis are not authenticated. They cannot extend the token's
-	// life.
-	if latest := now.Add(life); expiry.After(latest) {
-		expiry = latest
-	}
-	if !expiry.After(now) {
+	expiry := c.pulse.Load().toLocal(sealed.expiry)
+	if !expiry.After(time.Now()) {
 		return t, epoch, nil
 	}
-	return searchtoken.Token{Value: value, Issued: expiry.Add(-life), Expiry: expiry}, epoch, nil
+	return searchtoken.Token{Value: sealed.value, Issued: expiry.Add(-sealed.life), Expiry: expiry}, epoch, nil
+}
+
+// readEntry returns the epoch of an entry and the field of a token, from the
+// memory of this process if it may.
+func (c *connection) readEntry(ctx context.Context, client rueidis.Client, k *tokenKey) ([]rueidis.RedisMessage, error) {
+	command := client.B().Hmget().Key(k.entry).Field(epochField, k.tokenField())
+	if !c.pulse.Load().isCurrent(time.Now()) {
+		return client.Do(ctx, command.Build()).ToArray()
+	}
+	return client.DoCache(ctx, command.Cache().ToStaticTTL(), maxEntryLife).ToArray()
 }
 
 // randomEpoch returns an epoch that no entry has had.

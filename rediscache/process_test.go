@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ func TestMain(m *testing.M) {
 }
 
 // serve runs a site until the process is killed. It prints its URL, and answers
-// each request with the token of the user who is named by the path.
+// each request with the token of the user who is named by the path. DELETE
+// forgets the user.
 func serve() {
 	secret, err := hex.DecodeString(os.Getenv(processSecret))
 	if err != nil {
@@ -57,6 +59,11 @@ func serve() {
 	server := httptest.NewServer(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page, _ := searchtoken.FromContext(r.Context())
 		_, _ = io.WriteString(w, page.Token.Value)
+		if r.Method == http.MethodDelete {
+			if err := m.Forget(r.Context(), page.Identity); err != nil {
+				panic(err)
+			}
+		}
 	})))
 	fmt.Println(server.URL)
 	select {}
@@ -99,9 +106,24 @@ func (p *process) kill() {
 	}
 }
 
+// signal sends a signal to the process, such as SIGSTOP and SIGCONT.
+func (p *process) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := p.command.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // page returns the token on a page, or an error text.
-func (p *process) page(user string) string {
-	response, err := http.Get(p.url + "/" + user)
+func (p *process) page(user string) string { return p.do(http.MethodGet, user) }
+
+// do sends a request, and returns the body of the answer or an error text.
+func (p *process) do(method, user string) string {
+	request, err := http.NewRequest(method, p.url+"/"+user, nil)
+	if err != nil {
+		return err.Error()
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err.Error()
 	}
@@ -168,4 +190,47 @@ func TestProcessesShareTokensAndTakeOverFromADeadOne(t *testing.T) {
 	if got := startProcess(t, redis.Addr, secret, platform.URL).page("ann"); got != first {
 		t.Errorf("a process that starts later answers %q, want %q", got, first)
 	}
+}
+
+// A process that was stopped answers requests that waited for it before it has
+// read Redis's messages.
+func TestStoppedProcessServesNoForgottenTokens(t *testing.T) {
+	const users, requests = 4, 6 // requests per user
+	redis, platform := redisserver.Start(t), searchtokentest.NewServer(searchtokentest.Config{})
+	t.Cleanup(platform.Close)
+	secret := hex.EncodeToString(newSecret())
+	stopped := startProcess(t, redis.Addr, secret, platform.URL)
+	other := startProcess(t, redis.Addr, secret, platform.URL)
+	before := map[string]string{}
+	for u := range users {
+		user := fmt.Sprint("user", u)
+		before[user] = stopped.page(user)
+		if again := stopped.page(user); !isToken(again) || again != before[user] {
+			t.Fatalf("the process answers %q and then %q, want a token twice", before[user], again)
+		}
+	}
+
+	stopped.signal(t, syscall.SIGSTOP)
+	at := time.Now()
+	for user := range before {
+		if got := other.do(http.MethodDelete, user); got != before[user] {
+			t.Fatalf("the other process answers %q, want %q", got, before[user])
+		}
+	}
+	redisserver.Eventually(t, "the process was stopped for longer than Forget may take", func() bool {
+		return time.Since(at) > 2500*time.Millisecond
+	})
+	var wg sync.WaitGroup
+	for user, token := range before {
+		for range requests {
+			wg.Go(func() {
+				if got := stopped.page(user); got == token || !isToken(got) {
+					t.Errorf("%s got %q, want another token than before", user, got)
+				}
+			})
+		}
+	}
+	redisserver.Eventually(t, "the requests wait", func() bool { return time.Since(at) > 3*time.Second })
+	stopped.signal(t, syscall.SIGCONT)
+	wg.Wait()
 }

@@ -13,7 +13,7 @@
 // a time fetches a given token) and [searchtoken.RenewalLimiter] (the limit of
 // forced renewals holds across all processes).
 //
-// rediscache needs Redis 6 or later, or a server that supports the same
+// rediscache needs Redis 6.2 or later, or a server that supports the same
 // protocol with client-side caching
 // (https://redis.io/docs/latest/develop/reference/client-side-caching/). A
 // process keeps the entries that it reads in its memory and answers hits from
@@ -29,12 +29,16 @@
 //   - A process that has the token in its memory may return it until Redis's
 //     invalidation message arrives, usually within a millisecond.
 //   - After 2 seconds no process returns it, even if messages or connections
-//     were lost.
+//     were lost, or if the process was stopped or its machine suspended.
 //
-// The bound of 2 seconds is 2 × Client.Dialer.KeepAlive +
-// Client.ConnWriteTimeout of [Config]. A process pings a silent connection. If
-// a connection breaks or does not answer in time, the process drops everything
-// that it read from it.
+// For the bound of 2 seconds, a process asks all nodes of Redis for the time
+// every half a second. Redis answers in order, so an answer shows that earlier
+// invalidation messages have arrived. If the latest answered round began more
+// than 2 seconds ago, Get asks Redis instead of the memory of the process. So a
+// node that does not answer makes hits on all nodes slower, until the cluster
+// no longer names it. The bound does not hold on a virtual machine whose clocks
+// stand still while it is paused: such a process may return the token until it
+// has read the messages that waited for it.
 //
 // A fetch that was in flight during the Forget, on any machine, does not store
 // its token, no matter how long it takes or which machine restarts meanwhile.
@@ -71,20 +75,42 @@
 // Config.Timeout (Forget for 5 seconds) and then returns an error. After a
 // failure, methods other than Forget return an error at once, except for one
 // attempt per second. Get still returns the tokens in the memory of the
-// process, within the bound of Forget. The Middleware works without the cache
-// meanwhile: see Cache in [searchtoken.Config]. Redis is used again as soon as
-// an attempt succeeds.
+// process, until 2 seconds after Redis answered last. The Middleware works
+// without the cache meanwhile: see Cache in [searchtoken.Config]. Redis is used
+// again as soon as an attempt succeeds.
 //
 // # What Redis stores
 //
 // The names of keys and fields are HMACs of users and grants. Tokens are
-// encrypted with AES-256-GCM, and can be decrypted only under the same prefix,
-// user, grant and epoch. So neither a copy of the data nor a token that was
-// moved to another user's entry gives anybody a token.
+// encrypted together with their expiry, with AES-256-GCM, and can be decrypted
+// only under the same prefix, user, grant and epoch. Their lengths are rounded
+// up to multiples of 64 bytes. So neither a copy of the data nor a token that
+// was moved to another user's entry gives anybody a token.
 //
-// Somebody who can write to Redis can remove tokens, and can restore a
-// forgotten token together with its whole entry. Such a token still serves only
-// its own user.
+// Expiries are times by the clock of Redis. Each process knows the difference
+// to its own clock from the answers to TIME, so that the machines' clocks need
+// not agree. A process never takes a token to live for longer than the process
+// that fetched it. The clocks of a primary, its replicas and the other nodes of
+// a cluster must agree.
+//
+// A user has at most 4,000 tokens. For another one, Set removes one of them:
+// the first to expire of a few that it looks at.
+//
+// Somebody who can write to Redis cannot read a token, change its expiry or
+// give it to another user. They can:
+//
+//   - remove tokens, claims and counts of renewals. Each costs at most one more
+//     call of Coveo.
+//   - restore a forgotten token together with its whole entry, until the token
+//     expires. It still serves only its own user.
+//   - write claims. A fetch then waits for 10 seconds, as for a slow process,
+//     before it calls Coveo itself.
+//   - write counts of renewals, so that a user gets no forced renewals across
+//     the processes, or as many as each process alone allows.
+//   - write values of any size into an entry. A process that reads such a value
+//     needs the time and a multiple of the memory that it takes.
+//
+// So give the processes of the site, and nobody else, the right to write.
 //
 // # Rotating secrets
 //
@@ -113,7 +139,7 @@ type Cache struct {
 
 	closing    chan struct{} // closed by Close
 	closeOnce  sync.Once
-	background sync.WaitGroup // connecting, and extending claims
+	background sync.WaitGroup // connecting, taking the pulse, and extending claims
 }
 
 var (

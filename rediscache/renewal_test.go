@@ -95,6 +95,9 @@ func TestMalformedRenewalCountIsReplaced(t *testing.T) {
 		maxWait        time.Duration
 	}{
 		{"text", "SET", "x", 0},
+		{"not a number", "SET", "nan", 0},
+		{"infinite", "SET", "inf", 0},
+		{"hexadecimal", "SET", "0xfffffffffffff", 0},
 		{"list", "RPUSH", "x", 0},
 		{"far future", "SET", "99999999999999", time.Minute},
 	} {

@@ -18,17 +18,9 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local function text(ms) return string.format('%.0f', ms) end
 local function ishash() return redis.call('TYPE', key).ok == 'hash' end
--- entryexpiry returns field x, or 0 if it is missing or implausible.
-local function entryexpiry()
-  local x = tonumber(redis.call('HGET', key, 'x') or '') or 0
-  if x > 0 and x <= now + maxEntryLife then return x end
-  return 0
-end
--- keepuntil makes an existing entry live at least until at.
-local function keepuntil(at)
-  at = math.max(at, entryexpiry())
-  redis.call('HSET', key, 'x', text(at))
-  redis.call('PEXPIREAT', key, text(at))
+-- keepfor makes an existing entry live for at least ms.
+local function keepfor(ms)
+  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, text(ms)) end
 end
 -- epoch returns the epoch of the entry. If there is no valid entry, it creates
 -- one with the epoch fresh, and removes anything else under the key. The entry
@@ -36,12 +28,12 @@ end
 local function epoch(fresh)
   local kind = redis.call('TYPE', key).ok
   local e = kind == 'hash' and redis.call('HGET', key, 'e')
-  if not e or #e ~= epochSize or entryexpiry() == 0 then
+  if not e or #e ~= epochSize or redis.call('PTTL', key) > maxEntryLife then
     if kind ~= 'none' then redis.call('DEL', key) end
     redis.call('HSET', key, 'e', fresh)
     e = fresh
   end
-  keepuntil(now + epochLife)
+  keepfor(epochLife)
   return e
 end
 `
@@ -55,17 +47,18 @@ return epoch(ARGV[1])
 `)
 
 	// setScript stores a token and ends the claim of its fetch, if the entry
-	// still has the given epoch. It removes expired tokens and claims. It
-	// returns 1 if it stored the token, and 0 otherwise.
+	// still has the given epoch. It returns 1 if it stored the token, and 0
+	// otherwise. Its cost does not depend on the number of tokens: it looks at
+	// a few random fields, and removes those that have expired. That is more
+	// than one, so that their number shrinks.
 	//
-	// ARGV: epoch, token's field, claim's field, encrypted token, remaining
-	// life of the token in ms, maximum number of tokens.
+	// ARGV: epoch, token's field, claim's field, encrypted token, expiry.
 	setScript = rueidis.NewLuaScript(prelude + `
 if not ishash() or redis.call('HGET', key, 'e') ~= ARGV[1] then return 0 end
 redis.call('HDEL', key, ARGV[2], ARGV[3])
-local life, others, first, firstat = tonumber(ARGV[5]), 0, nil, nil
-if life <= 0 then return 0 end
-local fields = redis.call('HGETALL', key)
+local expiry, first, firstat = tonumber(ARGV[5]), nil, nil
+if expiry <= now then return 0 end
+local fields = redis.call('HRANDFIELD', key, 8, 'WITHVALUES')
 for i = 1, #fields, 2 do
   local kind, at = string.sub(fields[i], 1, 1), nil
   if kind == 't' then at = string.match(fields[i + 1], '^(%d+):') end
@@ -73,14 +66,13 @@ for i = 1, #fields, 2 do
   at = tonumber(at or '') or 0
   if (kind == 't' or kind == 'c') and at <= now then
     redis.call('HDEL', key, fields[i])
-  elseif kind == 't' then
-    others = others + 1
-    if not first or at < firstat then first, firstat = fields[i], at end
+  elseif kind == 't' and (not first or at < firstat) then
+    first, firstat = fields[i], at
   end
 end
-if others >= tonumber(ARGV[6]) then redis.call('HDEL', key, first) end
-redis.call('HSET', key, ARGV[2], text(now + life) .. ':' .. ARGV[4])
-keepuntil(now + life)
+if first and redis.call('HLEN', key) > ` + strconv.Itoa(maxTokensPerUser) + ` then redis.call('HDEL', key, first) end
+redis.call('HSET', key, ARGV[2], ARGV[5] .. ':' .. ARGV[4])
+keepfor(expiry - now)
 return 1
 `)
 
@@ -119,7 +111,7 @@ return redis.call('HSET', key, ARGV[1], ARGV[2] .. ':' .. text(now + ARGV[3]))
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local kind = redis.call('TYPE', key).ok
 if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', key) end
-local full = tonumber(redis.call('GET', key) or '') or 0
+local full = tonumber(string.match(redis.call('GET', key) or '', '^%d+$') or '') or 0
 full = math.min(math.max(full, now), now + burst * interval)
 local wait = full + interval - burst * interval - now
 if wait > 0 then return wait end

@@ -1,12 +1,15 @@
 package rediscache_test
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/rediscache"
 	"github.com/searchtoken/searchtoken/rediscache/internal/redisserver"
 )
 
@@ -60,28 +63,95 @@ func TestSetRemovesExpiredTokens(t *testing.T) {
 	}
 }
 
-func TestSetKeepsThe64TokensThatExpireLast(t *testing.T) {
+// addFields adds n token fields to an entry, without rediscache.
+func addFields(t *testing.T, admin rueidis.Client, entry string, n int, expiry time.Time) {
+	t.Helper()
+	do(t, admin, "EVAL", `for i = 1, ARGV[1] do
+		redis.call('HSET', KEYS[1], 't' .. i, ARGV[2] .. ':' .. string.rep('x', 1000))
+	end`, "1", entry, strconv.Itoa(n), strconv.FormatInt(expiry.UnixMilli(), 10))
+}
+
+func TestSetBoundsTheTokensOfAUser(t *testing.T) {
 	redis := redisserver.Start(t)
 	c, admin := newCache(t, patientConfig(redis.Addr, newSecret())), newAdmin(t, redis.Addr)
+	const max, more = 4000, 20
 	key := func(i int) searchtoken.Key { return testKey("ann", strconv.Itoa(i)) }
-	life := func(i int) time.Duration { return time.Hour + time.Duration(i)*time.Second }
-	const total, kept = 70, 64
-	for i := range total {
-		mustSet(t, c, key(i), newToken("secret", life(i)))
+	mustSet(t, c, key(0), newToken("secret", 2*time.Hour))
+	addFields(t, admin, onlyKey(t, admin), max-1, time.Now().Add(time.Hour))
+	for i := 1; i <= more; i++ {
+		mustSet(t, c, key(i), newToken("secret", 2*time.Hour))
 	}
-	if got := tokenFields(t, admin, onlyKey(t, admin)); len(got) != kept {
-		t.Errorf("%d tokens of one user, want %d", len(got), kept)
+	if got := len(tokenFields(t, admin, onlyKey(t, admin))); got != max {
+		t.Errorf("%d tokens of one user, want %d", got, max)
 	}
-	for i := range total {
-		if got, want := cached(t, c, key(i)) != "", i >= total-kept; got != want {
-			t.Errorf("token %d is there: %v, want %v", i, got, want)
+	for i := range more + 1 {
+		if cached(t, c, key(i)) == "" {
+			t.Errorf("token %d was removed, although others expire before", i)
 		}
 	}
-	// A token that is replaced takes no additional room.
-	mustSet(t, c, key(total-1), newToken("replaced", life(total)))
-	if got := cached(t, c, key(total-kept)); got == "" {
-		t.Error("the first token to expire was removed for one that was replaced")
+}
+
+func TestExpiredTokensDoNotAccumulate(t *testing.T) {
+	redis := redisserver.Start(t)
+	c, admin := newCache(t, patientConfig(redis.Addr, newSecret())), newAdmin(t, redis.Addr)
+	mustSet(t, c, testKey("ann", ""), newToken("secret", time.Hour))
+	addFields(t, admin, onlyKey(t, admin), 100, time.Now().Add(-time.Second))
+	for i := range 100 {
+		mustSet(t, c, testKey("ann", strconv.Itoa(i)), newToken("secret", time.Hour))
 	}
+	if got := len(tokenFields(t, admin, onlyKey(t, admin))); got > 110 {
+		t.Errorf("%d tokens, want 101 and a few that have expired", got)
+	}
+}
+
+// setAll stores a token for each of n grants of one user, and returns the time
+// that Redis needs for one of them.
+func setAll(t *testing.T, redis *redisserver.Server, admin rueidis.Client, c *rediscache.Cache, n int) time.Duration {
+	t.Helper()
+	redis.Do("CONFIG", "SET", "slowlog-log-slower-than", "0")
+	for i := range n {
+		mustSet(t, c, testKey("ann", strconv.Itoa(i)), newToken(strings.Repeat("t", tokenSize), time.Hour))
+	}
+	redis.Do("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+	commands, err := do(t, admin, "SLOWLOG", "GET", "-1").ToArray() // the latest first
+	if err != nil {
+		t.Fatal(err)
+	}
+	var costs []int64 // in microseconds
+	for _, command := range commands {
+		fields, err := command.ToArray()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cost, _ := fields[2].AsInt64()
+		args, _ := fields[3].AsStrSlice()
+		if args[0] == "EVALSHA" && len(args) >= 9 { // no other script has as many arguments as Set's
+			costs = append(costs, cost)
+		}
+	}
+	slices.Sort(costs)
+	return time.Duration(costs[len(costs)/2]) * time.Microsecond
+}
+
+func TestUserMayHaveManyGrants(t *testing.T) {
+	redis := redisserver.Start(t, "--slowlog-max-len", "100") // about 30 Sets
+	c, admin := newCache(t, patientConfig(redis.Addr, newSecret())), newAdmin(t, redis.Addr)
+	const few, many = 40, 1000
+	fewCost := setAll(t, redis, admin, c, few)
+	manyCost := setAll(t, redis, admin, c, many)
+	if manyCost > 10*fewCost {
+		t.Errorf("Redis needs %v for a Set with %d tokens, and %v with %d", manyCost, many, fewCost, few)
+	}
+	missing := 0
+	for i := range many {
+		if cached(t, c, testKey("ann", strconv.Itoa(i))) == "" {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d of %d tokens are missing", missing, many)
+	}
+	t.Logf("%v for a Set with %d tokens, %v with %d", manyCost, many, fewCost, few)
 }
 
 // Anything may stand under a key: it costs no error, is not returned as a
@@ -96,12 +166,11 @@ func TestMalformedEntriesCountAsMissing(t *testing.T) {
 		{"list", func(e entry) [][]string { return [][]string{{"DEL", e.key}, {"RPUSH", e.key, "x"}} }},
 		{"short epoch", func(e entry) [][]string { return [][]string{{"HSET", e.key, "e", "x"}} }},
 		{"no epoch", func(e entry) [][]string { return [][]string{{"HDEL", e.key, "e"}} }},
-		{"no expiry", func(e entry) [][]string { return [][]string{{"HDEL", e.key, "x"}} }},
-		{"expiry is not a number", func(e entry) [][]string { return [][]string{{"HSET", e.key, "x", "soon"}} }},
-		{"infinite expiry", func(e entry) [][]string { return [][]string{{"HSET", e.key, "x", "inf"}} }},
+		{"no expiry", func(e entry) [][]string {
+			return [][]string{{"PERSIST", e.key}, {"HDEL", e.key, e.token}}
+		}},
 		{"expiry by a clock that was wrong", func(e entry) [][]string {
-			const far = "99999999999999"
-			return [][]string{{"HSET", e.key, "x", far}, {"PEXPIREAT", e.key, far}, {"HDEL", e.key, e.token}}
+			return [][]string{{"PEXPIREAT", e.key, "99999999999999"}, {"HDEL", e.key, e.token}}
 		}},
 		{"empty token", func(e entry) [][]string { return [][]string{{"HSET", e.key, e.token, ""}} }},
 		{"token without expiry", func(e entry) [][]string { return [][]string{{"HSET", e.key, e.token, "x:y"}} }},

@@ -9,8 +9,6 @@ import (
 	"encoding/binary"
 	"sync"
 	"time"
-
-	"github.com/searchtoken/searchtoken"
 )
 
 const secretSize = 32 // bytes
@@ -47,20 +45,46 @@ func newSecret(prefix string, key []byte) *secret {
 	return s
 }
 
-// seal encrypts t. Only open with the same key and epoch can decrypt it.
-func (s *secret) seal(t searchtoken.Token, k *tokenKey, epoch string) string {
-	plain := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(t.Value)), uint64(t.Expiry.Sub(t.Issued)))
-	return string(s.aead.Seal(nil, nil, append(plain, t.Value...), additionalData(k, epoch)))
+// sealedToken is a token as it is encrypted.
+type sealedToken struct {
+	value  string
+	expiry int64         // in Unix milliseconds, by the clock of Redis
+	life   time.Duration // from the token's issue to its expiry
 }
 
-// open decrypts what seal returned. It returns the life of the token instead of
-// its times, because the clock of the process that sealed it may differ.
-func (s *secret) open(sealed string, k *tokenKey, epoch string) (value string, life time.Duration, ok bool) {
+// The plaintext consists of the expiry, the life, the length of the value, the
+// value, and zeros.
+const (
+	plainHeader = 8 + 8 + 4
+
+	// The length of the plaintext is a multiple of plainBlock: the length of a
+	// token depends on that of its user's name.
+	plainBlock = 64
+)
+
+// seal encrypts t. Only open with the same key and epoch can decrypt it.
+func (s *secret) seal(t *sealedToken, k *tokenKey, epoch string) string {
+	size := plainHeader + len(t.value)
+	plain := make([]byte, (size+plainBlock-1)/plainBlock*plainBlock)
+	binary.BigEndian.PutUint64(plain, uint64(t.expiry))
+	binary.BigEndian.PutUint64(plain[8:], uint64(t.life))
+	binary.BigEndian.PutUint32(plain[16:], uint32(len(t.value)))
+	copy(plain[plainHeader:], t.value)
+	return string(s.aead.Seal(nil, nil, plain, additionalData(k, epoch)))
+}
+
+// open decrypts what seal returned.
+func (s *secret) open(sealed string, k *tokenKey, epoch string) (t sealedToken, ok bool) {
 	plain, err := s.aead.Open(nil, nil, []byte(sealed), additionalData(k, epoch))
-	if err != nil || len(plain) < 8 {
-		return "", 0, false
+	if err != nil {
+		return t, false
 	}
-	return string(plain[8:]), time.Duration(binary.BigEndian.Uint64(plain)), true
+	end := plainHeader + binary.BigEndian.Uint32(plain[16:])
+	return sealedToken{
+		value:  string(plain[plainHeader:end]),
+		expiry: int64(binary.BigEndian.Uint64(plain)),
+		life:   time.Duration(binary.BigEndian.Uint64(plain[8:])),
+	}, true
 }
 
 // additionalData returns the data that is authenticated with a token. It is

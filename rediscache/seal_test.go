@@ -118,6 +118,28 @@ func TestRotationOfSecretsIsInvisible(t *testing.T) {
 	}
 }
 
+// The length of a token depends on the length of its user's name.
+func TestSimilarTokensHaveEqualLengths(t *testing.T) {
+	redis := redisserver.Start(t)
+	c, admin := newCache(t, patientConfig(redis.Addr, newSecret())), newAdmin(t, redis.Addr)
+	key, lengths := testKey("ann", ""), map[int64]int{}
+	for size := range 200 {
+		mustSet(t, c, key, newToken(strings.Repeat("t", 1000+size), time.Hour))
+		entry := onlyKey(t, admin)
+		length, err := do(t, admin, "HSTRLEN", entry, onlyTokenField(t, admin, entry)).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lengths[length]++
+		if got := cached(t, c, key); len(got) != 1000+size {
+			t.Errorf("Get returned a token of %d bytes, want %d", len(got), 1000+size)
+		}
+	}
+	if len(lengths) > 5 {
+		t.Errorf("200 lengths of tokens give %d lengths in Redis, want at most 5", len(lengths))
+	}
+}
+
 func TestUnknownSecretReadsNothing(t *testing.T) {
 	redis, key := redisserver.Start(t), testKey("ann", "")
 	mustSet(t, newCache(t, patientConfig(redis.Addr, newSecret())), key, newToken("secret", time.Hour))
