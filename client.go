@@ -15,8 +15,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 // fetchTimeout bounds a whole token call.
@@ -234,7 +232,7 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 func (c *Client) readKey(ctx context.Context) (string, error) {
 	key, err := c.credential(ctx)
 	if err != nil {
-		return "", redact.Error(fmt.Errorf("searchtoken: Credential: %w", err))
+		return "", redacted(fmt.Errorf("searchtoken: Credential: %w", err))
 	}
 	key = strings.TrimSpace(key) // files end with a newline
 	if reason := apiKeyFault(key); reason != "" {
@@ -258,21 +256,18 @@ func (c *Client) request(ctx context.Context, p TokenParams, body []byte, key st
 
 	requested := now()
 	resp, err := c.http.Do(req)
-	known := append(namesIn(p), key)
+	secrets := append(namesIn(p), key)
 	if err != nil {
 		// The error may quote a malformed response.
-		return Token{}, redact.Error(fmt.Errorf("searchtoken: requesting a token from Coveo: %w", err), known...)
+		return Token{}, redacted(fmt.Errorf("searchtoken: requesting a token from Coveo: %w", err), secrets...)
 	}
 	defer resp.Body.Close()
 	value, apiErr, err := readAnswer(resp)
 	if err != nil {
-		return Token{}, redact.Error(err, known...)
+		return Token{}, redacted(err, secrets...)
 	}
 	if apiErr != nil {
-		for _, s := range []*string{&apiErr.Type, &apiErr.Message, &apiErr.RequestID} {
-			*s = redact.Text(*s, known...)
-		}
-		return Token{}, apiErr
+		return Token{}, apiErr.redacted(secrets...)
 	}
 	issued, err := issuedAt(value, requested, resp.Header.Get("Date"))
 	if err != nil {
@@ -311,7 +306,7 @@ func apiKeyFault(key string) string {
 
 // namesIn returns the names in p, to redact them in an error.
 func namesIn(p TokenParams) []string {
-	names := []string{p.UserDisplayName}
+	names := append([]string{p.UserDisplayName}, p.CanSeeUserProfileOf...)
 	for _, id := range p.UserIDs {
 		names = append(names, id.Name)
 	}

@@ -967,8 +967,8 @@ func TestHintNamesTheLikelyCauseOfARefusal(t *testing.T) {
 				}})
 				h.get("ann")
 				lines := h.log.take()
-				if len(lines) != 1 || strings.Contains(lines[0], hint) != tt.want {
-					t.Errorf("log %q, want one line, with the hint: %v", lines, tt.want)
+				if len(lines) == 0 || strings.Contains(lines[0], hint) != tt.want {
+					t.Errorf("log %q, want a line with the hint: %v", lines, tt.want)
 				}
 			})
 		})

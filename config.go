@@ -71,11 +71,11 @@ type Config struct {
 	// background starts only if a call is free. Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, of the Cache
-	// and of the session store, at most one line per minute about each. At
-	// debug level, it gets the reasons why nobody was identified. API keys,
-	// tokens and email addresses are redacted from errors. Other secrets in
-	// errors that your own code returns are not recognized. Default:
-	// slog.Default().
+	// and of the session store, at most one line per minute about each, with
+	// the number of lines left out. At debug level, it gets the reasons why
+	// nobody was identified. API keys, tokens, email addresses and the names of
+	// the request's user are redacted from errors. Other secrets in errors that
+	// your own code returns are not recognized. Default: slog.Default().
 	Logger *slog.Logger
 	// Observe is called for every [Event], for metrics. The context is the
 	// request's, or has its values. Observe must be fast, and safe for

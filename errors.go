@@ -13,6 +13,13 @@ import (
 )
 
 // Errors to test for with errors.Is.
+//
+// The errors of a [Middleware] and of a [Client] are redacted: their texts
+// contain no API key, token, name or email address of the request, in any
+// spelling, and no errors.Unwrap leads to another text. errors.Is also finds
+// the errors of your own code in them, and those of packages context and net.
+// errors.As finds an *[APIError] and, for a timeout, a net.Error, but no type
+// of another package or of your own: its text would not be redacted.
 var (
 	// ErrNoIdentity means that nobody is logged in: 401.
 	ErrNoIdentity = errors.New("searchtoken: nobody is logged in")
@@ -35,9 +42,10 @@ var (
 	errRejected   = errors.New("the issuer returned the rejected token again")
 )
 
-// APIError is an answer of Coveo that contains no token. Its texts are
-// shortened. Those of a [Client] are redacted: they contain no API key, token,
-// name or email address. They are for operators, not for visitors.
+// APIError is an answer of Coveo that contains no token. In the errors of a
+// [Middleware] or a [Client], its texts are shortened and redacted: they
+// contain no API key, token, name or email address. They are for operators, not
+// for visitors.
 type APIError struct {
 	// StatusCode is the HTTP status. It is 200 if the answer was malformed.
 	StatusCode int
@@ -69,6 +77,18 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
+// redacted returns e with redacted texts: e itself if they need no change.
+func (e *APIError) redacted(secrets ...string) *APIError {
+	clean := *e
+	for _, text := range []*string{&clean.Type, &clean.Message, &clean.RequestID} {
+		*text = redact.Text(*text, secrets...)
+	}
+	if clean == *e {
+		return e
+	}
+	return &clean
+}
+
 // temporary reports whether the same request may succeed later.
 func (e *APIError) temporary() bool {
 	return e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
@@ -82,7 +102,7 @@ type tokenError struct {
 }
 
 // newTokenError returns the error of a request that gets no token because of
-// cause.
+// cause, which must be redacted.
 func newTokenError(cause error, retryAfter time.Duration) *tokenError {
 	outcome := OutcomeUnavailable
 	if isRefusal(cause) {
@@ -92,9 +112,9 @@ func newTokenError(cause error, retryAfter time.Duration) *tokenError {
 }
 
 // newCanceledError returns the error of a request that left before it got a
-// token.
-func newCanceledError(ctx context.Context) *tokenError {
-	return &tokenError{redact.Error(context.Cause(ctx)), breaker.FirstRetry, OutcomeCanceled}
+// token. The names are those of its user.
+func newCanceledError(ctx context.Context, names []string) *tokenError {
+	return &tokenError{redacted(context.Cause(ctx), names...), breaker.FirstRetry, OutcomeCanceled}
 }
 
 // newHeldBackError returns the error of a request for which the breaker allows
@@ -118,6 +138,31 @@ func (e *tokenError) sentinel() error {
 func isRefusal(err error) bool {
 	var api *APIError
 	return errors.As(err, &api) && !api.temporary() || errors.Is(err, ErrRefused)
+}
+
+// redacted returns err with a redacted text, without the given secrets.
+// errors.Is finds what it finds in err; errors.As finds the types of this
+// package, redacted, and timeouts only. [ErrNoIdentity] alone needs no change.
+func redacted(err error, secrets ...string) error {
+	if err == ErrNoIdentity {
+		return err
+	}
+	var (
+		visible []error
+		noToken *tokenError
+		limit   *renewalLimitError
+		api     *APIError
+	)
+	if errors.As(err, &noToken) {
+		visible = append(visible, &tokenError{redacted(noToken.cause, secrets...), noToken.retryAfter, noToken.outcome})
+	}
+	if errors.As(err, &limit) {
+		visible = append(visible, limit)
+	}
+	if errors.As(err, &api) {
+		visible = append(visible, api.redacted(secrets...))
+	}
+	return redact.Error(err, visible, secrets...)
 }
 
 // withContext returns the text of err after text, without the "searchtoken: "

@@ -55,12 +55,14 @@ func TestEventsSayWhatHappened(t *testing.T) {
 				h.background(visit("bob"))
 				h.instance().forget("bob")
 			}, []event{{"fetch", "search", "forgotten", s}, {"miss", "search", "ok", s}}},
-			{"nobody is logged in", visit(""), nil},
+			{"nobody is logged in", visit(""), []event{{"request_refused", "search", "no_identity", 0}}},
 			{"the token gets stale", func() { h.elapse(23 * time.Hour) }, nil},
 			{"a stale token", visit("ann"), []event{{"hit", "search", "ok", 0}, {"refresh", "search", "ok", s}}},
 			{"a renewal", func() { h.renew("ann", h.get("ann").Body) }, []event{
-				{"hit", "search", "ok", 0}, {"renew", "search", "ok", s}, {"miss", "search", "ok", s},
+				{"hit", "search", "ok", 0}, {"renew", "search", "ok", s},
 			}},
+			{"a renewal with a token of the cache", func() { h.renew("ann", "ann 1") }, nil},
+			{"a renewal without a token in the cache", func() { h.renew("gus", "") }, []event{{"fetch", "search", "ok", s}}},
 			{"a visitor who leaves", func() { h.visit("cyd", 100*ms) }, []event{
 				{"miss", "search", "canceled", 100 * ms}, {"fetch", "search", "ok", s},
 			}},
@@ -96,24 +98,6 @@ func TestMissOutcomes(t *testing.T) {
 			h.issuer.fail(errUnreachable)
 			h.get("ann")
 			h.get("ann")
-		}},
-		{searchtoken.OutcomeLimited, func(h *harness) {
-			for range 4 {
-				h.renew("ann", h.get("ann").Body)
-				h.elapse(time.Second) // so that the tokens differ
-			}
-		}},
-		{searchtoken.OutcomeNoIdentity, func(h *harness) {
-			h.cache.slowGet(time.Second)
-			left := time.Millisecond
-			h.configure(searchtoken.Config{Cache: h.cache, Identify: endingSessions(&left)})
-			h.get("")
-		}},
-		{searchtoken.OutcomeError, func(h *harness) {
-			h.configure(searchtoken.Config{Identify: func(*http.Request) (searchtoken.Identity, error) {
-				return searchtoken.Email("\xff"), nil
-			}})
-			h.get("")
 		}},
 		{searchtoken.OutcomeCanceled, func(h *harness) {
 			h.visit("ann", 0)
@@ -195,24 +179,30 @@ func TestLogLevels(t *testing.T) {
 		name, level string
 		err         error
 		text        string
+		heldBack    bool // for all users
 	}{
-		{"401", "ERROR", api(401), refused + ": Coveo answered 401 Unauthorized"},
-		{"403", "ERROR", api(403), refused + ": Coveo answered 403 Forbidden"},
-		{"429", "WARN", api(429), unavailable + ": Coveo answered 429 Too Many Requests"},
-		{"500", "WARN", api(500), unavailable + ": Coveo answered 500 Internal Server Error"},
-		{"unreachable", "WARN", errUnreachable, unavailable + ": unreachable"},
+		{"401", "ERROR", api(401), refused + ": Coveo answered 401 Unauthorized", true},
+		{"403", "ERROR", api(403), refused + ": Coveo answered 403 Forbidden", false},
+		{"429", "WARN", api(429), unavailable + ": Coveo answered 429 Too Many Requests", true},
+		{"500", "WARN", api(500), unavailable + ": Coveo answered 500 Internal Server Error", false},
+		{"unreachable", "WARN", errUnreachable, unavailable + ": unreachable", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
 				h.issuer.fail(tt.err)
 				h.configure(searchtoken.Config{Route: searchtoken.Route{Name: "search"}})
 				h.get("ann")
-				want := `level=` + tt.level + ` msg="searchtoken: fetching a token failed" event=fetch route=search` +
+				failed := `level=` + tt.level + ` msg="searchtoken: fetching a token failed" event=fetch route=search` +
 					` error="searchtoken: ` + tt.text + `"`
 				if tt.level == "ERROR" {
-					want += ` hint="is it a key of the Authenticated search template, and of this organization?"`
+					failed += ` hint="is it a key of the Authenticated search template, and of this organization?"`
 				}
-				check(h, "log", []string{want}, h.log.take())
+				want := []string{failed}
+				if tt.heldBack {
+					want = append(want, `level=`+tt.level+` msg="searchtoken: calls of Coveo are held back"`+
+						` error="searchtoken: `+tt.text+`"`)
+				}
+				check(h, "log", want, h.log.take())
 			})
 		})
 	}
@@ -244,6 +234,18 @@ func TestOneLogLinePerSubjectAndMinute(t *testing.T) {
 				return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrSession, errDown)
 			}}
 		}, map[string]int{`level=ERROR msg="searchtoken: request without a token"`: 10}},
+		{"panic", func(h *harness) searchtoken.Config {
+			h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+				if n%2 == 0 {
+					panic("boom") // not often enough to hold back calls
+				}
+				return tokenFor(n, p), nil
+			}
+			return searchtoken.Config{}
+		}, map[string]int{
+			`level=ERROR msg="searchtoken: panic while fetching a token"`: 10,
+			`level=WARN msg="searchtoken: fetching a token failed"`:       10,
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
@@ -292,25 +294,193 @@ func TestEachStatusOfCoveoIsASubjectOfTheLog(t *testing.T) {
 	})
 }
 
-// TestSubjectsOfTheLogAreBounded has the application fail with another text
-// each time. What was logged first is logged again within the minute, because
-// it is remembered of 4096 subjects only.
-func TestSubjectsOfTheLogAreBounded(t *testing.T) {
+// TestLogLinesSayHowManyWereLeftOut has many requests fail, each with another
+// text. The routes and the steps are the subjects of the log.
+func TestLogLinesSayHowManyWereLeftOut(t *testing.T) {
 	bubble(t, func(h *harness) {
-		h.configure(searchtoken.Config{Identify: func(r *http.Request) (searchtoken.Identity, error) {
-			return searchtoken.Identity{}, errors.New("no " + r.Header.Get("User"))
-		}})
-		const subjects = 5000
-		var lines []int
-		for range 2 {
-			for i := range subjects {
-				h.get(fmt.Sprint(i))
+		h.configure(searchtoken.Config{
+			Identify: func(r *http.Request) (searchtoken.Identity, error) {
+				switch err := errors.New("no " + r.Host); r.Header.Get("Fails") {
+				case "session_store":
+					return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrSession, err)
+				case "identify":
+					return searchtoken.Identity{}, err
+				}
+				return searchtoken.Email("ann"), nil
+			},
+			Route: searchtoken.Route{Prepare: func(r *http.Request, _ *searchtoken.TokenParams) error {
+				return errors.New("no " + r.Host)
+			}},
+		})
+		help, err := h.middleware.With(func(r *searchtoken.Route) { r.Name = "help" })
+		if err != nil {
+			h.Fatal(err)
+		}
+		line := func(step, route, host, rest string) string {
+			prefix := ""
+			switch step {
+			case "session_store":
+				prefix = "searchtoken: the session store failed: "
+			case "prepare":
+				prefix = "searchtoken: Prepare: "
 			}
-			lines = append(lines, len(h.log.take()))
+			return fmt.Sprintf(`level=ERROR msg="searchtoken: request without a token" step=%s route=%s error="%sno host%s"%s`,
+				step, route, prefix, host, rest)
 		}
-		if lines[0] != subjects || lines[1] < subjects-4096 || lines[1] == subjects {
-			h.Errorf("%v lines about %d subjects, want all, then some of them again", lines, subjects)
+		var first, later []string
+		const hosts = 2000
+		for _, step := range []string{"identify", "session_store", "prepare"} {
+			for route, m := range map[string]*searchtoken.Middleware{`""`: h.middleware, "help": help} {
+				for i := range hosts {
+					r := request("")
+					r.Host = fmt.Sprint("host", i)
+					r.Header.Set("Fails", step)
+					get(m, r)
+				}
+				first = append(first, line(step, route, "0", ""))
+				check(h, "lines about the first requests", []string{first[len(first)-1]}, h.log.take())
+				h.elapse(time.Minute)
+				r := request("")
+				r.Host = "host1"
+				r.Header.Set("Fails", step)
+				get(m, r)
+				later = append(later, line(step, route, "1", fmt.Sprint(" suppressed=", hosts-1)))
+				check(h, "lines a minute later", []string{later[len(later)-1]}, h.log.take())
+			}
 		}
+	})
+}
+
+// TestRefusedRequestsAreEvents has requests that fail before a token is looked
+// for. None of them is a hit or a miss.
+func TestRefusedRequestsAreEvents(t *testing.T) {
+	identify := func(id searchtoken.Identity, err error) searchtoken.IdentityFunc {
+		return func(*http.Request) (searchtoken.Identity, error) { return id, err }
+	}
+	badName := searchtoken.Email("\xff")
+	bad := searchtoken.Email("ann")
+	bad.DisplayName = "\xff"
+	for _, tt := range []struct {
+		name     string
+		identify searchtoken.IdentityFunc
+		prepare  error
+		leaves   bool
+		want     searchtoken.Outcome
+	}{
+		{"nobody is logged in", identify(searchtoken.Identity{}, searchtoken.ErrNoIdentity), nil, false, "no_identity"},
+		{"Identify fails", identify(searchtoken.Identity{}, errDown), nil, false, "error"},
+		{"the session store fails", identify(searchtoken.Identity{}, searchtoken.ErrSession), nil, false, "error"},
+		{"the identity has a bad name", identify(badName, nil), nil, false, "error"},
+		{"the identity has a bad display name", identify(bad, nil), nil, false, "error"},
+		{"Prepare fails", identify(searchtoken.Email("ann"), nil), errDown, false, "error"},
+		{"Prepare finds nobody", identify(searchtoken.Email("ann"), nil), searchtoken.ErrNoIdentity, false, "no_identity"},
+		{"the visitor leaves", identify(searchtoken.Identity{}, errDown), nil, true, "canceled"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				h.configure(searchtoken.Config{Identify: tt.identify, Route: searchtoken.Route{
+					Name:    "search",
+					Prepare: func(*http.Request, *searchtoken.TokenParams) error { return tt.prepare },
+				}})
+				ctx, cancel := context.WithCancel(h.Context())
+				if tt.leaves {
+					cancel()
+				}
+				defer cancel()
+				want := []event{{"request_refused", "search", tt.want, 0}}
+				h.serve(request("").WithContext(ctx))
+				check(h, "events of a page", want, takeEvents(h))
+				renew(h.middleware, renewal("", "").WithContext(ctx))
+				check(h, "events of a renewal", want, takeEvents(h))
+				if lines := len(h.log.take()); (lines == 1) != (tt.want == "error") {
+					h.Errorf("%d log lines", lines)
+				}
+			})
+		})
+	}
+}
+
+func TestASessionThatEndsDuringTheLookIsARefusedRequest(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.cache.slowGet(time.Second)
+		left := time.Millisecond
+		h.configure(searchtoken.Config{Cache: h.cache, Identify: endingSessions(&left)})
+		h.get("")
+		check(h, "events", []event{{"request_refused", "", "no_identity", 0}}, takeEvents(h))
+	})
+}
+
+// TestAnOutageIsReportedOnce has Coveo refuse the API key, and accept it again.
+func TestAnOutageIsReportedOnce(t *testing.T) {
+	const s = time.Second
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{Route: searchtoken.Route{Name: "search"}})
+		began := time.Now()
+		heldFor := func() (bool, time.Duration) {
+			stats := h.middleware.Stats()
+			if !stats.HeldBack {
+				check(h, "HeldBackUntil", time.Time{}, stats.HeldBackUntil)
+				return false, 0
+			}
+			return true, stats.HeldBackUntil.Sub(began).Round(s)
+		}
+		for _, step := range []struct {
+			name   string
+			do     func()
+			want   []event
+			log    []string // messages
+			held   bool
+			heldTo time.Duration // since the start
+		}{
+			{"before", func() {}, nil, nil, false, 0},
+			{"the refusal of one user", func() { h.issuer.fail(&searchtoken.APIError{StatusCode: 403}); h.get("zoe") }, []event{
+				{"fetch", "search", "refused", 0}, {"miss", "search", "refused", 0},
+			}, []string{"fetching a token failed"}, false, 0},
+			{"the key is refused", func() { h.issuer.fail(&searchtoken.APIError{StatusCode: 401}); h.get("ann") }, []event{
+				{"fetch", "search", "refused", 0}, {"held_back", "", "refused", 0}, {"miss", "search", "refused", 0},
+			}, []string{"fetching a token failed", "calls of Coveo are held back"}, true, s},
+			{"a call that is held back", func() { h.get("bob") }, []event{{"miss", "search", "held_back", 0}}, nil, true, s},
+			{"a probe that fails", func() { h.elapse(2 * s); h.get("cyd") }, []event{
+				{"fetch", "search", "refused", 0}, {"miss", "search", "refused", 0},
+			}, nil, true, 4 * s},
+			{"a probe that succeeds", func() { h.issuer.fail(nil); h.elapse(4 * s); h.get("dan") }, []event{
+				{"fetch", "search", "ok", 0}, {"recovered", "", "ok", 6 * s}, {"miss", "search", "ok", 0},
+			}, []string{"Coveo answers again"}, false, 0},
+			{"the next call", func() { h.get("eve") }, []event{
+				{"fetch", "search", "ok", 0}, {"miss", "search", "ok", 0},
+			}, nil, false, 0},
+		} {
+			step.do()
+			check(h, step.name, step.want, takeEvents(h))
+			held, heldTo := heldFor()
+			check(h, step.name+": held back", step.held, held)
+			check(h, step.name+": held back until", step.heldTo, heldTo)
+			var messages []string
+			for _, line := range h.log.take() {
+				_, message, _ := strings.Cut(line, `msg="searchtoken: `)
+				message, _, _ = strings.Cut(message, `"`)
+				messages = append(messages, message)
+			}
+			check(h, step.name+": log", step.log, messages)
+		}
+	})
+}
+
+func TestStatsCountFetchesAndTokens(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.issuer.slow(time.Second)
+		h.configure(searchtoken.Config{MaxInFlight: 2})
+		check(h, "stats before", searchtoken.Stats{}, h.middleware.Stats())
+		for _, user := range []string{"ann", "bob", "cyd", "dan", "eve", "eve"} {
+			h.background(func() { h.get(user) })
+		}
+		check(h, "stats at first", searchtoken.Stats{InFlight: 2, Queued: 3}, h.middleware.Stats())
+		h.elapse(time.Second)
+		check(h, "stats later", searchtoken.Stats{InFlight: 2, Queued: 1, CachedTokens: 2}, h.middleware.Stats())
+		h.wait()
+		check(h, "stats at last", searchtoken.Stats{CachedTokens: 5}, h.middleware.Stats())
+		h.configure(searchtoken.Config{Cache: h.cache})
+		check(h, "stats with a Cache that cannot tell", searchtoken.Stats{CachedTokens: -1}, h.middleware.Stats())
 	})
 }
 

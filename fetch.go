@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/searchtoken/searchtoken/internal/breaker"
-	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 // fetch gets one token. It runs on its own goroutine, for all requests that
@@ -106,7 +105,7 @@ func (f *fetch) attempt(ctx context.Context, mayCall bool) (result fetchResult, 
 	cancelLook()
 	switch state := f.request.freshness(found.token, found.at); {
 	case errors.Is(ctx.Err(), context.Canceled): // by Shutdown, because nobody waits
-		return fetchResult{err: newCanceledError(ctx)}, true
+		return fetchResult{err: newCanceledError(ctx, f.request.names())}, true
 	case state == fresh, state == stale && f.kind != EventRefresh:
 		return fetchResult{token: found.token}, true
 	case !mayCall:
@@ -140,7 +139,7 @@ func (f *fetch) countRenewal(ctx context.Context) error {
 func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 	call, err := f.breaker.Begin(f.key.User, f.key)
 	if err != nil {
-		return fetchResult{err: waitError(ctx, err)}
+		return fetchResult{err: f.request.waitError(ctx, err)}
 	}
 	defer f.breaker.End(call)
 
@@ -149,7 +148,7 @@ func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 	t, err := f.issue(ctx, params)
 	elapsed := time.Since(found.at)
 	if errors.Is(ctx.Err(), context.Canceled) { // by Shutdown, because nobody waits
-		err := newCanceledError(ctx)
+		err := newCanceledError(ctx, names)
 		f.reporter.event(ctx, f.kind, f.request.route.Name, elapsed, err)
 		return fetchResult{err: err}
 	}
@@ -160,17 +159,19 @@ func (f *fetch) issueAndStore(ctx context.Context, found found) fetchResult {
 		err = f.checkIssued(t, expired)
 	}
 	if err != nil {
-		err = redact.Error(err, names...)
-		f.breaker.Report(call, breakerOutcome(err))
+		err = redacted(err, names...) // the breaker shows it to other users
+		change := f.breaker.Report(call, breakerOutcome(err))
 		err = newTokenError(err, f.retryAfter())
 		f.reporter.fetchFailed(ctx, f.kind, f.request.route.Name, elapsed, err)
+		f.reporter.upstreamChanged(ctx, change, err)
 		return fetchResult{err: err}
 	}
 	// A token near its expiry would be refreshed at once. That has to wait, as
 	// after a failure.
-	f.breaker.Report(call, breakerOutcome(f.checkIssued(t, stale)))
+	change := f.breaker.Report(call, breakerOutcome(f.checkIssued(t, stale)))
 	kept := f.storeIssued(ctx, t, found)
 	f.reporter.fetched(ctx, f.kind, f.request.route.Name, elapsed, kept)
+	f.reporter.upstreamChanged(ctx, change, nil)
 	return fetchResult{token: t, issued: true}
 }
 

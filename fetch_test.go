@@ -513,7 +513,8 @@ func TestPanicsCostTheirRequestsAlone(t *testing.T) {
 				}
 			}}
 		}, inRequest, 500},
-		{"Observe, in the fetch", func(_ *harness, boom func()) config {
+		{"Observe, in the fetch", func(h *harness, boom func()) config {
+			h.issuer.slow(time.Second) // so that all requests wait for fetches
 			return config{Observe: func(_ context.Context, e searchtoken.Event) {
 				if e.Kind == searchtoken.EventFetch {
 					boom()
@@ -713,7 +714,7 @@ func TestRenewingAnExpiredTokenForcesNothing(t *testing.T) {
 			h.elapse(3 * time.Second)
 			check(h, "renewal", answer{200, fmt.Sprint("ann ", n+2), ""}, h.renew("ann", fmt.Sprint("ann ", n+1)))
 		}
-		check(h, "events", slices.Repeat([]string{"fetch", "miss"}, 11), h.events.take())
+		check(h, "events", append([]string{"fetch", "miss"}, slices.Repeat([]string{"fetch"}, 10)...), h.events.take())
 	})
 }
 
@@ -744,8 +745,8 @@ func TestAnIssuerMayWriteToItsParameters(t *testing.T) {
 				for i := range 20 {
 					check(h, "answer", tt.want, h.visit(fmt.Sprint("Zoe Quill ", i), time.Minute))
 					lines := h.log.take()
-					if len(lines) != 1 || strings.Contains(lines[0], "Zoe Quill") {
-						h.Errorf("log %q, want one line without the name", lines)
+					if len(lines) == 0 || strings.Contains(strings.Join(lines, "\n"), "Zoe Quill") {
+						h.Errorf("log %q, want lines without the name", lines)
 					}
 					h.elapse(2 * time.Minute)
 				}

@@ -40,6 +40,13 @@ type tokenRequest struct {
 	renewalCounted bool // the RenewalLimiter has counted it
 }
 
+// names returns the names in r, to redact them in an error.
+func (r *tokenRequest) names() []string {
+	params := *r.params
+	params.UserIDs = r.userIDs
+	return namesIn(params)
+}
+
 // freshness returns what r may use t for.
 func (r *tokenRequest) freshness(t Token, now time.Time) freshness {
 	if r.rejected != "" && !replaces(t, r.rejected, now) {

@@ -16,8 +16,6 @@ import (
 
 	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
-
-	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 // UserType is the type of a security identity.
@@ -62,6 +60,11 @@ type Identity struct {
 	// session by at most 15 minutes, the shortest life of Coveo's tokens. Zero:
 	// not known.
 	Expires time.Time
+}
+
+// names returns the names in id, to redact them in an error.
+func (id *Identity) names() []string {
+	return namesIn(TokenParams{UserIDs: id.UserIDs, UserDisplayName: id.DisplayName})
 }
 
 // Email returns the identity of the user with an email address.
@@ -148,7 +151,7 @@ func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 		for _, identify := range funcs {
 			id, err := identify(r)
 			if !errors.Is(err, ErrNoIdentity) {
-				logNoIdentity(r.Context(), slog.Default(), none)
+				logNoIdentity(r.Context(), slog.Default(), none, id.names()...)
 				return id, err
 			}
 			if err != ErrNoIdentity {
@@ -169,10 +172,11 @@ func noIdentity(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrNoIdentity}, args...)...)
 }
 
-// logNoIdentity logs the reason of an ErrNoIdentity, if it has one.
-func logNoIdentity(ctx context.Context, logger *slog.Logger, err error) {
+// logNoIdentity logs the reason of an ErrNoIdentity, if it has one, without the
+// given names.
+func logNoIdentity(ctx context.Context, logger *slog.Logger, err error, names ...string) {
 	if err != ErrNoIdentity && logger.Enabled(ctx, slog.LevelDebug) {
-		logger.DebugContext(ctx, "searchtoken: nobody is logged in", "reason", redact.Error(err))
+		logger.DebugContext(ctx, "searchtoken: nobody is logged in", "reason", redacted(err, names...))
 	}
 }
 

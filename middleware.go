@@ -90,7 +90,6 @@ type Middleware struct {
 type shared struct {
 	tokens    *tokenSource
 	identify  IdentityFunc
-	logger    *slog.Logger
 	page      Page            // fields that are equal on every page
 	hosts     map[string]bool // those that may get tokens, as hostOf returns them
 	proxy     *proxyResources
@@ -122,7 +121,6 @@ func New(cfg Config) (*Middleware, error) {
 	s := &shared{
 		tokens:    newTokenSource(&cfg),
 		identify:  cfg.Identify,
-		logger:    cfg.Logger,
 		keyPrefix: keyPrefix(cfg.OrganizationID, platform),
 		hosts:     ownHosts(cfg.OrganizationID, cfg.Environment, platform, analytics),
 		proxy:     newProxyResources(cfg.HTTPClient),
@@ -219,7 +217,8 @@ func (m *Middleware) Token(ctx context.Context, id Identity) (Token, error) {
 		return Token{}, errors.New("searchtoken: Token: the route has a Prepare, which needs a request; use Page")
 	}
 	var req tokenRequest
-	if err := m.buildRequest(nil, &id, &req); err != nil {
+	if step, err := m.buildRequest(nil, &id, &req); err != nil {
+		m.tokens.reporter.requestRefused(ctx, m.route.Name, step, err)
 		return Token{}, err
 	}
 	return m.tokens.token(ctx, &req)
@@ -242,29 +241,29 @@ func (m *Middleware) fill(page *Page, req *tokenRequest, r *http.Request) error 
 // identifyRequest sets id to the user of r, and req to the user's token
 // request.
 func (m *Middleware) identifyRequest(r *http.Request, id *Identity, req *tokenRequest) (err error) {
-	if *id, err = m.identify(r); err == nil {
-		err = m.buildRequest(r, id, req)
+	step := stepIdentify
+	if *id, err = m.identify(r); err != nil {
+		err = redacted(err, id.names()...)
+	} else {
+		step, err = m.buildRequest(r, id, req)
 	}
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrNoIdentity):
-		logNoIdentity(r.Context(), m.logger, err)
-	case r.Context().Err() == nil:
-		m.tokens.reporter.requestFailed(r.Context(), m.route.Name, err)
+	if err != nil {
+		m.tokens.reporter.requestRefused(r.Context(), m.route.Name, step, err)
 	}
 	return err
 }
 
-// buildRequest sets req to the token request of id. It passes r to Prepare.
-func (m *Middleware) buildRequest(r *http.Request, id *Identity, req *tokenRequest) error {
+// buildRequest sets req to the token request of id. It passes r to Prepare. If
+// it fails, it also returns the step that failed.
+func (m *Middleware) buildRequest(r *http.Request, id *Identity, req *tokenRequest) (requestStep, error) {
 	if !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
-		return noIdentity("the session has ended")
+		return stepIdentify, noIdentity("the session has ended")
 	}
 	req.route, req.params, req.userIDs, req.sessionEnd = &m.route, &m.route.Params, id.UserIDs, id.Expires
 	req.key = Key{User: userHash(&m.keyPrefix, id.UserIDs), Params: m.paramsHash}
 	described := id.DisplayName != "" || len(id.Groups) > 0
 	if !described && m.route.Prepare == nil {
-		return nil
+		return "", nil
 	}
 	params := m.route.Params
 	params.UserIDs = id.UserIDs
@@ -273,20 +272,20 @@ func (m *Middleware) buildRequest(r *http.Request, id *Identity, req *tokenReque
 		params.UserGroups = id.Groups
 	}
 	if err := params.Validate(); err != nil {
-		return identityFault(err)
+		return stepIdentify, identityFault(err)
 	}
 	if m.route.Prepare != nil {
 		params = params.clone()
 		if err := m.route.Prepare(r, &params); err != nil {
-			return wrap("Prepare", err)
+			return stepPrepare, wrap("Prepare", redacted(err, append(id.names(), namesIn(params)...)...))
 		}
 		if err := params.Validate(); err != nil {
-			return wrap("Prepare returned parameters that Coveo would refuse", err)
+			return stepPrepare, wrap("Prepare returned parameters that Coveo would refuse", err)
 		}
 	}
 	req.params, req.userIDs = &params, params.UserIDs
 	req.key.Params = paramsHash(&params, id.UserIDs)
-	return nil
+	return "", nil
 }
 
 func identityFault(err error) error {
@@ -327,6 +326,11 @@ func (m *Middleware) Forget(ctx context.Context, id Identity) error {
 // Middleware still serves requests, but refreshes no token. Shutdown may be
 // called again.
 func (m *Middleware) Shutdown(ctx context.Context) error { return m.tokens.shutdown(ctx) }
+
+// Stats returns the state of the Middleware's fetches, of its cache and of its
+// upstream, for all routes. It makes no call, and is cheap enough for every
+// scrape of metrics and every readiness probe.
+func (m *Middleware) Stats() Stats { return m.tokens.stats() }
 
 // contextKey is the key of the *Page in a request's context, and requestKey
 // that of the *pageContext.

@@ -170,7 +170,7 @@ func (c *proxyCall) serve() error {
 	case err != nil && errors.Is(context.Cause(ctx), errTooSlow):
 		return &proxyError{http.StatusGatewayTimeout, OutcomeUnavailable, "Coveo did not answer in time", 0, err}
 	case err != nil && c.in.Context().Err() != nil:
-		return newCanceledError(c.in.Context())
+		return newCanceledError(c.in.Context(), call.request.names())
 	}
 	return err
 }
@@ -186,12 +186,12 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 		return err
 	}
 	defer release()
-	if call.page.Token, err = c.tokens.token(call, &call.request); err != nil {
+	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
 		return err
 	}
 	resp, err := c.transport.RoundTrip(out)
 	if err != nil {
-		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, redact.Error(err)}
+		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, redacted(err, call.request.names()...)}
 	}
 	defer resp.Body.Close()
 	answer := &APIError{
@@ -274,7 +274,7 @@ func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
 		_, err = io.Copy(c.w, resp.Body)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errCutOff, redact.Error(err))
+		return fmt.Errorf("%w: %w", errCutOff, redacted(err))
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (m *Middleware) RenewHandler() http.Handler {
 		err := m.identifyRequest(r, &id, &req)
 		if err == nil {
 			req.rejected = rejected
-			token, err = m.tokens.token(r.Context(), &req)
+			token, _, err = m.tokens.find(r.Context(), &req)
 		}
 		if err != nil {
 			setRetryAfter(h, RetryAfter(err))

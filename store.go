@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/searchtoken/searchtoken/internal/redact"
 )
 
 const (
@@ -16,7 +14,7 @@ const (
 	fallbackLife = time.Minute
 
 	// The number of entries in each table of this process: fallbacks, users who
-	// renew, subjects of log lines.
+	// renew.
 	maxRemembered = 4096
 )
 
@@ -144,7 +142,7 @@ func (s *store) forget(ctx context.Context, user UserKey) error {
 	err := s.cache.Forget(ctx, user)
 	if err != nil {
 		s.reporter.cacheFailed(ctx, "Forget", err)
-		err = redact.Error(err)
+		err = redacted(err)
 	}
 	if s.memory == nil {
 		s.remember(user, err != nil)

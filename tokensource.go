@@ -53,20 +53,20 @@ type fetchKey struct {
 	epoch
 }
 
-// token returns a token for r, and reports whether it was a hit or a miss. It
-// waits at most until ctx is done; the fetch that it may start goes on.
+// token returns a token for a page, and reports whether it was a hit or a miss.
+// It waits at most until ctx is done; the fetch that it may start goes on.
 func (s *tokenSource) token(ctx context.Context, r *tokenRequest) (Token, error) {
 	t, waitingSince, err := s.find(ctx, r)
 	if waitingSince.IsZero() {
 		s.reporter.event(ctx, EventHit, r.route.Name, 0, nil)
-	} else {
+	} else if outcome := outcomeOf(err); outcome != OutcomeNoIdentity && outcome != OutcomeError { // see mayFetch
 		s.reporter.event(ctx, EventMiss, r.route.Name, time.Since(waitingSince), err)
 	}
 	return t, err
 }
 
-// find looks into the store, and fetches a token if there is none for r.
-// waitingSince is zero if r did not have to wait.
+// find is token without its events. It looks into the store, and fetches a
+// token if there is none for r. waitingSince is zero if r did not have to wait.
 func (s *tokenSource) find(ctx context.Context, r *tokenRequest) (t Token, waitingSince time.Time, err error) {
 	for tries := 0; ; {
 		found := s.store.get(ctx, r.key)
@@ -101,22 +101,25 @@ func (s *tokenSource) find(ctx context.Context, r *tokenRequest) (t Token, waiti
 	}
 }
 
-// mayFetch returns an error if r must not wait for a fetch.
+// mayFetch returns an error if r must not wait for a fetch. It reports an error
+// that is not about fetches.
 func (s *tokenSource) mayFetch(ctx context.Context, r *tokenRequest, now time.Time) error {
-	switch {
-	case ctx.Err() != nil:
-		return newCanceledError(ctx)
-	case r.sessionEnded(now):
-		return noIdentity("the session has ended")
+	if ctx.Err() != nil {
+		return newCanceledError(ctx, r.names())
 	}
 	// Hits skip this check: no token is cached for a user whom Coveo would
 	// refuse.
-	if err := validateUserIDs(r.userIDs); err != nil {
+	err := validateUserIDs(r.userIDs)
+	switch {
+	case r.sessionEnded(now):
+		err = noIdentity("the session has ended")
+	case err != nil:
 		err = identityFault(err)
-		s.reporter.requestFailed(ctx, r.route.Name, err)
-		return err
+	default:
+		return nil
 	}
-	return nil
+	s.reporter.requestRefused(ctx, r.route.Name, stepIdentify, err)
+	return err
 }
 
 // fetch waits for a fetch that r shares with others, and starts it if there is
@@ -135,7 +138,7 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 	if leader {
 		r.renewalCounted = r.renewalCounted || result.renewalCounted
 	}
-	return result, leader, waitError(ctx, err)
+	return result, leader, r.waitError(ctx, err)
 }
 
 // refresh starts a fetch in the background, unless it is too early for another
@@ -166,8 +169,8 @@ func (s *tokenSource) newFetch(r *tokenRequest, e epoch, kind EventKind) (flight
 	return f.run, nil
 }
 
-// waitError returns the error of a request whose wait for a fetch failed.
-func waitError(ctx context.Context, err error) error {
+// waitError returns the error of r if its wait for a fetch failed.
+func (r *tokenRequest) waitError(ctx context.Context, err error) error {
 	var open *breaker.Open
 	var limit *renewalLimitError
 	switch {
@@ -180,7 +183,7 @@ func waitError(ctx context.Context, err error) error {
 	case errors.Is(err, flight.ErrAborted):
 		return newTokenError(errAborted, breaker.FirstRetry)
 	}
-	return newCanceledError(ctx)
+	return newCanceledError(ctx, r.names())
 }
 
 // forget removes the tokens of a user. Later requests do not join the user's
@@ -190,6 +193,17 @@ func (s *tokenSource) forget(ctx context.Context, user UserKey) error {
 	s.flights.Detach(user)
 	s.reporter.event(ctx, EventForget, "", 0, err)
 	return err
+}
+
+// stats returns the state of the fetches, the cache and the upstream.
+func (s *tokenSource) stats() Stats {
+	stats := Stats{CachedTokens: -1}
+	stats.InFlight, stats.Queued = s.flights.Counts()
+	stats.HeldBackUntil, stats.HeldBack = s.breaker.Upstream()
+	if cache, ok := s.store.cache.(interface{ Len() int }); ok {
+		stats.CachedTokens = cache.Len()
+	}
+	return stats
 }
 
 // shutdown ends background work, and waits for the other fetches until ctx is

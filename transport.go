@@ -104,11 +104,12 @@ func (t *transport) renew(ctx context.Context, page *Page) (Token, error) {
 		req = c.request
 	} else if t.route.Prepare != nil {
 		return Token{}, errors.New("searchtoken: Transport: the route's Prepare needs a request")
-	} else if err := t.buildRequest(nil, &page.Identity, &req); err != nil {
+	} else if _, err := t.buildRequest(nil, &page.Identity, &req); err != nil {
 		return Token{}, err
 	}
 	req.rejected = page.Token.Value
-	return t.tokens.token(ctx, &req)
+	token, _, err := t.tokens.find(ctx, &req)
+	return token, err
 }
 
 // withToken returns a copy of r with token in its header: a RoundTripper must

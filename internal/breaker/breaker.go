@@ -109,9 +109,15 @@ func (b *Breaker[O, K]) Begin(owner O, key K) (Call[O, K], error) {
 	return call, nil
 }
 
+// Change says what a Report did to the breaker of the whole upstream.
+type Change struct {
+	Opened, Closed bool
+	OpenFor        time.Duration // if Closed: how long it was open
+}
+
 // Report updates the delays after a call. A call that was canceled needs no
 // Report.
-func (b *Breaker[O, K]) Report(call Call[O, K], o Outcome) {
+func (b *Breaker[O, K]) Report(call Call[O, K], o Outcome) Change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -121,10 +127,21 @@ func (b *Breaker[O, K]) Report(call Call[O, K], o Outcome) {
 		b.addFailure(call.key, o, now)
 	}
 	if o.Result == Failed || o.Result == Blocked {
-		b.upstream.failed(call.owner, call.generation, call.recoveries, o, now)
-	} else {
-		b.upstream.answered(call.owner, now)
+		return b.upstream.failed(call.owner, call.generation, call.recoveries, o, now)
 	}
+	return b.upstream.answered(call.owner, now)
+}
+
+// Upstream returns whether the breaker of the whole upstream is open, and the
+// time of the next probe. That time has passed if nobody has asked since, or if
+// a probe is in flight.
+func (b *Breaker[O, K]) Upstream() (until time.Time, open bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.upstream.err == nil {
+		return time.Time{}, false
+	}
+	return b.upstream.until, true
 }
 
 // End ends a call, and must be used once for each. After a probe, it allows the
@@ -226,6 +243,7 @@ type upstreamState[O comparable] struct {
 	backoff
 	row        map[O]struct{} // owners whose calls failed since the last answer
 	failing    map[O]failing  // owners whose last call failed
+	openedAt   time.Time      // when err was set
 	retryAt    time.Time      // the upstream wants no call before
 	generation int            // counts the additions to backoff
 	recoveries int            // counts how often the breaker closed
@@ -257,7 +275,7 @@ func (u *upstreamState[O]) wait(owner O, now time.Time) time.Duration {
 
 // answered notes that the upstream works. That closes the breaker, unless the
 // upstream asked for a longer pause.
-func (u *upstreamState[O]) answered(owner O, now time.Time) {
+func (u *upstreamState[O]) answered(owner O, now time.Time) (c Change) {
 	clear(u.row)
 	delete(u.failing, owner)
 	switch {
@@ -267,12 +285,14 @@ func (u *upstreamState[O]) answered(owner O, now time.Time) {
 		u.backoff = backoff{}
 		u.othersAsk = false
 		u.recoveries++
+		c = Change{Closed: true, OpenFor: now.Sub(u.openedAt)}
 	}
+	return c
 }
 
 // failed notes that the upstream failed. While the breaker is open, only a
 // probe raises the delay: the other calls began before the last addition to it.
-func (u *upstreamState[O]) failed(owner O, generation, recoveries int, o Outcome, now time.Time) {
+func (u *upstreamState[O]) failed(owner O, generation, recoveries int, o Outcome, now time.Time) Change {
 	if u.row == nil {
 		u.row, u.failing = map[O]struct{}{}, map[O]failing{}
 	}
@@ -288,12 +308,16 @@ func (u *upstreamState[O]) failed(owner O, generation, recoveries int, o Outcome
 	}
 	opens := u.err == nil && (o.Result == Blocked || len(u.row) >= TripAfter)
 	probeFailed := u.err != nil && generation == u.generation
+	if opens {
+		u.openedAt = now
+	}
 	if opens || probeFailed {
 		u.add(o, now)
 		u.othersAsk = false
 		u.generation++
 	}
 	u.until = latest(u.until, u.retryAt)
+	return Change{Opened: opens}
 }
 
 // noteFailing remembers that an owner's last call failed. At the bound, owners

@@ -289,6 +289,67 @@ func makeCall(b *breaker.Breaker[string, string], key string, o breaker.Outcome)
 	return nil
 }
 
+// TestReportSaysWhenTheUpstreamIsHeldBack makes calls one after the other.
+func TestReportSaysWhenTheUpstreamIsHeldBack(t *testing.T) {
+	type change = breaker.Change
+	type step struct {
+		at      time.Duration
+		key     string
+		outcome breaker.Outcome
+		want    change
+		open    time.Duration // until when the upstream is held back afterwards, to the second; 0: it is not
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"a refusal", []step{{0, "ann", refused, change{}, 0}}},
+		{"a failure of one owner", []step{{0, "ann/1", down, change{}, 0}, {0, "ann/2", down, change{}, 0}}},
+		{"failures of three owners", []step{
+			{0, "ann", down, change{}, 0}, {0, "bob", down, change{}, 0}, {0, "cat", down, change{Opened: true}, s},
+			{2 * s, "dan", ok, change{Closed: true, OpenFor: 2 * s}, 0}, {2 * s, "eve", ok, change{}, 0},
+		}},
+		{"a probe that fails, and one that is refused", []step{
+			{0, "ann", blocked, change{Opened: true}, s}, {2 * s, "bob", blocked, change{}, 4 * s},
+			{5 * s, "cat", refused, change{Closed: true, OpenFor: 5 * s}, 0},
+		}},
+		{"a RetryAfter", []step{
+			{0, "ann", after(m, blocked), change{Opened: true}, m}, {m, "bob", ok, change{Closed: true, OpenFor: m}, 0},
+		}},
+		{"a second outage", []step{
+			{0, "ann", blocked, change{Opened: true}, s}, {2 * s, "bob", ok, change{Closed: true, OpenFor: 2 * s}, 0},
+			{4 * s, "cat", blocked, change{Opened: true}, 5 * s}, {8 * s, "bob", ok, change{Closed: true, OpenFor: 4 * s}, 0},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b breaker.Breaker[string, string]
+				began := time.Now()
+				for _, step := range tt.steps {
+					time.Sleep(step.at - time.Since(began))
+					call, err := b.Begin(ownerOf(step.key), step.key)
+					if err != nil {
+						t.Fatalf("%s at %v: %v", step.key, step.at, err)
+					}
+					got := b.Report(call, step.outcome)
+					b.End(call)
+					until, open := b.Upstream()
+					if diff := cmp.Diff(step.want, got); diff != "" {
+						t.Errorf("%s at %v (-want +got):\n%s", step.key, step.at, diff)
+					}
+					var want time.Time
+					if step.open > 0 {
+						want = began.Add(step.open)
+					}
+					if open != (step.open > 0) || until.Round(s) != want {
+						t.Errorf("%s at %v: Upstream() = %v, %v, want %v", step.key, step.at, until, open, want)
+					}
+				}
+			})
+		})
+	}
+}
+
 // heldFor returns for how long b holds back key.
 func heldFor(b *breaker.Breaker[string, string], key string) time.Duration {
 	var open *breaker.Open

@@ -127,6 +127,13 @@ func (g *Group[O, K, V]) Detach(id O) {
 	}
 }
 
+// Counts returns the number of calls that run, and of calls that queue.
+func (g *Group[O, K, V]) Counts() (running, queued int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running, len(g.inFlight) - g.running
+}
+
 // Shutdown cancels the calls that nobody waits for. It waits until all calls in
 // flight have ended, or until ctx is done, and returns ctx's error in that
 // case. From then on, Background does nothing, and a call is canceled when its

@@ -270,6 +270,32 @@ func TestLimitBoundsConcurrentCalls(t *testing.T) {
 	}
 }
 
+func TestCountsTellWhatRunsAndWhatQueues(t *testing.T) {
+	bubble(t, 4, func(g *group) {
+		check := func(when string, running, queued int) {
+			t.Helper()
+			synctest.Wait()
+			if r, q := g.Counts(); r != running || q != queued {
+				t.Errorf("%s: Counts() = %d, %d, want %d, %d", when, r, q, running, queued)
+			}
+		}
+		check("before", 0, 0)
+		for _, key := range []string{"ann/1", "ann/2", "ann/2", "ann/3", "bob/1", "cyd/1", "dan/1", "eve/1"} {
+			go g.wait(key, time.Hour)
+			synctest.Wait()
+		}
+		check("at first", 4, 3) // ann has one slot of the four
+		go g.wait("fay/1", 500*time.Millisecond)
+		check("with a call that nobody waits for soon", 4, 4)
+		time.Sleep(600 * time.Millisecond)
+		check("without it", 4, 3)
+		time.Sleep(time.Second)
+		check("later", 2, 1)
+		time.Sleep(time.Minute)
+		check("at last", 0, 0)
+	})
+}
+
 func TestBackgroundNeverQueues(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

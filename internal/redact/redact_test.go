@@ -1,10 +1,13 @@
 package redact_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +57,7 @@ func TestTextRemovesSecrets(t *testing.T) {
 		{"three bytes", "a Bob", []string{"Bob"}, "a [redacted]"},
 		{"three bytes that are two characters", "a Éd", []string{"Éd"}, "a [redacted]"},
 		{"two bytes", "a Jo", []string{"Jo", "a", ""}, "a Jo"},
+		{"name that begins inside another", "user Ann Lee Ann", []string{"Ann Lee", "Lee Ann"}, "user [redacted]"},
 		{"known secret that is an expression", "a+b (c)", []string{"a+b"}, "[redacted] (c)"},
 
 		{"control characters", "a\r\nb\tc\x00d\x1b[31m\u2028e\u202e", nil, "a  b c d [31m e "},
@@ -92,6 +96,13 @@ func TestTextShowsNoHalfOfASecretInALongText(t *testing.T) {
 			}
 		}
 	}
+	for _, filler := range []string{"Ann Le", "Ann Lee Jr"} {
+		text := strings.Repeat("access_token=x ", (maxInput-4)/15)
+		text += strings.Repeat(" ", maxInput-len(filler)-len(text)) + filler + strings.Repeat("x", 500)
+		if got := redact.Text(text, "Ann Lee", "Ann Lee Jr Esquire"); strings.Contains(got, "Ann") {
+			t.Errorf("a name at the cut: Text = %q", got)
+		}
+	}
 	for _, text := range []string{strings.Repeat("x", maxInput+1), apiKey + strings.Repeat("x", maxInput)} {
 		if got := redact.Text(text); got != "" {
 			t.Errorf("one long word: Text = %q, want none of it", got)
@@ -107,7 +118,7 @@ func TestTextShowsNoHalfOfASecretInALongText(t *testing.T) {
 
 // To examine all of a text of 16 MiB would take several seconds.
 func TestTextExaminesABoundedPartOfALongText(t *testing.T) {
-	for _, word := range []string{"a", "@", "eyJ", "a@", "xx00000000-a!", "bearer x", "access_token=", "%40"} {
+	for _, word := range []string{"a", "@", "eyJ", "a@", "xx00000000-a!", "bearer x", "access_token=", "%40", `\`, `\u`, "%25", "&amp;", "Ann Lee"} {
 		text := strings.Repeat(strings.Repeat(word, 20)+" ", 16<<20/(20*len(word)+1))
 		start := time.Now()
 		redact.Text(text, "Ann Lee", apiKey)
@@ -143,27 +154,129 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
-func TestErrorKeepsTheIdentityOfTheError(t *testing.T) {
+func TestTextRemovesEverySpellingOfASecret(t *testing.T) {
+	const (
+		domain = `CORP\annlee`
+		ann    = `Ann Lee (R&D)`
+		nick   = `Zoë "Zo" 😀'Lee`
+		key    = `a+b/c"d=`
+	)
+	redacted := regexp.MustCompile(`^user <\W*\[redacted\]\W*> is unknown$`) // quotes may be left
+	for _, tt := range []struct{ name, text, known string }{
+		{"as it is", domain, domain},
+		{"in JSON", `CORP\\annlee`, domain},
+		{"in JSON in JSON", `CORP\\\\annlee`, domain},
+		{"in JSON in JSON in JSON", `CORP\\\\\\\\annlee`, domain},
+		{"in a URL", `CORP%5Cannlee`, domain},
+		{"in lower-case hex", `CORP%5cannlee`, domain},
+		{"JSON in a URL", `CORP%5C%5Cannlee`, domain},
+		{"another letter case", `corp\AnnLee`, domain},
+		{"another letter case, in JSON", `corp\\ANNLEE`, domain},
+		{"a name that looks like an escape", `CORP\u12345`, `CORP\u12345`},
+		{"a name that looks like an escape, in JSON", `CORP\\u12345`, `CORP\u12345`},
+		{"a name that looks like an escape, in capitals", `CORP\U12345`, `CORP\u12345`},
+		{"a name with a line break's letter", `CORP\\nina`, `CORP\nina`},
+
+		{"JSON as Go writes it", `Ann Lee (R\u0026D)`, ann},
+		{"JSON in JSON as Go writes it", `Ann Lee (R\\u0026D)`, ann},
+		{"JSON with every character escaped", `\u0041\u006E\u006e Lee (R&D)`, ann},
+		{"query of a URL", `Ann+Lee+%28R%26D%29`, ann},
+		{"path of a URL", `Ann%20Lee%20%28R&D%29`, ann},
+		{"URL in a URL", `Ann%2520Lee%2520%2528R%2526D%2529`, ann},
+		{"HTML", `Ann Lee (R&amp;D)`, ann},
+		{"HTML with numbers", `Ann&#32;Lee&#x20;(R&#38;D)`, ann},
+		{"HTML in JSON", `Ann Lee (R\u0026amp;D)`, ann},
+		{"after an ampersand, before a semicolon", `&Ann%20Lee%20(R%26D);`, ann},
+		{"other white space", "Ann\u00a0Lee\t(R&D)", ann},
+
+		{"quoted by Go", fmt.Sprintf("%q", nick), nick},
+		{"quoted by Go in ASCII", fmt.Sprintf("%+q", nick), nick},
+		{"quoted by Go twice", fmt.Sprintf("%+q", fmt.Sprintf("%q", nick)), nick},
+		{"surrogates of JSON", `Zo\u00eb \"Zo\" \uD83D\uDE00'Lee`, nick},
+		{"bytes of Go", `Zo\xc3\xab \"Zo\" \U0001F600\'Lee`, nick},
+		{"bytes of a URL", `Zo%C3%AB%20%22Zo%22%20%F0%9F%98%80%27Lee`, nick},
+		{"capitals outside of ASCII", `ZOË "ZO" 😀'LEE`, nick},
+		{"HTML with quotes", `Zo&euml; &quot;Zo&quot; 😀&#39;Lee`, nick},
+
+		{"API key", key, key},
+		{"API key in JSON", `a+b/c\"d=`, key},
+		{"API key in JSON with slashes escaped", `a+b\/c\"d=`, key},
+		{"API key in a URL", `a%2Bb%2Fc%22d%3D`, key},
+
+		{"email address in JSON", `jsmith\u0040example.com`, ""},
+		{"email address in a URL in a URL", `jsmith%2540example.com`, ""},
+		{"email address in HTML in JSON", `jsmith\u0026#64;example.com`, ""},
+		{"token in a URL", strings.ReplaceAll(jwt, ".", "%2E"), ""},
+		{"API key of Coveo in a URL", strings.ReplaceAll(apiKey, "-", "%2D"), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := redact.Text("user <"+tt.text+"> is unknown", tt.known)
+			if !redacted.MatchString(got) {
+				t.Errorf("Text(%s) = %s", tt.text, got)
+			}
+		})
+	}
+}
+
+func TestErrorIsWhatTheErrorIs(t *testing.T) {
 	pathErr := &fs.PathError{Op: "open", Path: "/home/jsmith@example.com", Err: os.ErrNotExist}
-	err := redact.Error(fmt.Errorf("for Ann Lee: %w", pathErr), "Ann Lee")
+	visible := &net.ParseError{Type: "visible"}
+	err := redact.Error(fmt.Errorf("for Ann Lee: %w", pathErr), []error{fmt.Errorf("wrapped: %w", visible)}, "Ann Lee")
 	if got, want := err.Error(), "for [redacted]: open /home/[redacted]: file does not exist"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if !errors.Is(err, os.ErrNotExist) || !errors.Is(err, pathErr) {
 		t.Error("errors.Is does not find what the error wraps")
 	}
-	var target *fs.PathError
-	if !errors.As(err, &target) || target != pathErr {
-		t.Error("errors.As does not find what the error wraps")
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		t.Errorf("errors.As finds %v", path)
+	}
+	var parse *net.ParseError
+	if !errors.As(err, &parse) || parse != visible {
+		t.Error("errors.As does not find what is visible")
+	}
+	var network net.Error
+	if errors.As(redact.Error(pathErr, nil), &network) {
+		t.Errorf("errors.As finds the net.Error %v", network)
+	}
+}
+
+func TestErrorIsATimeoutIfTheErrorIs(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"deadline", context.DeadlineExceeded, true},
+		{"wrapped", fmt.Errorf("for jsmith@example.com: %w", os.ErrDeadlineExceeded), true},
+		{"canceled", context.Canceled, false},
+		{"another error of the network", &net.OpError{Op: "dial", Err: errors.New("refused")}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := redact.Error(tt.err, nil)
+			var network net.Error
+			if got := errors.As(err, &network) && network.Timeout(); got != tt.want {
+				t.Errorf("the error is a timeout: %v, want %v", got, tt.want)
+			}
+			if !errors.Is(err, tt.err) || strings.Contains(err.Error(), "jsmith") || network != nil && network.Error() != err.Error() {
+				t.Errorf("error %v, as a timeout %v", err, network)
+			}
+		})
 	}
 }
 
 func TestErrorPrintsNoSecretUnderAnyVerb(t *testing.T) {
-	err := redact.Error(errors.New("no user Ann Lee"), "Ann Lee")
-	for _, verb := range []string{"%v", "%+v", "%s", "%q", "%x"} {
+	err := redact.Error(fmt.Errorf("no user Ann Lee: %w", syscallError("Ann Lee")), nil, "Ann Lee")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 		got := fmt.Sprintf(verb, err)
 		if strings.Contains(got, "Ann") || strings.Contains(got, fmt.Sprintf("%x", "Ann")) {
 			t.Errorf("%s prints %q", verb, got)
 		}
 	}
 }
+
+// syscallError is an error that %#v prints in full, because it is no pointer.
+type syscallError string
+
+func (e syscallError) Error() string { return string(e) }
