@@ -132,8 +132,11 @@ func outcomeOf(err error) Outcome {
 	var noToken *tokenError
 	var limit *renewalLimitError
 	var proxy *proxyError
+	var renewal *renewalRefusal
 	var api *APIError
 	switch {
+	case errors.As(err, &renewal):
+		return OutcomeRefused
 	case errors.As(err, &proxy):
 		return proxy.outcome
 	case errors.As(err, &noToken):
@@ -277,7 +280,17 @@ func (r *reporter) proxied(ctx context.Context, route, operation string, elapsed
 		return // it was reported where it happened
 	}
 	about := subject{message: "proxied call failed", detail: strconv.Itoa(HTTPStatus(err))}
-	r.log(ctx, slog.LevelWarn, about, "route", route, "operation", operation, "error", err)
+	attrs := []any{"route", route, "operation", operation, "error", err}
+	r.log(ctx, slog.LevelWarn, about, append(attrs, originHint(err)...)...)
+}
+
+// renewalRefused reports a request that the RenewHandler refuses. reason is one
+// of a few words.
+func (r *reporter) renewalRefused(ctx context.Context, route, reason string, err error) {
+	r.event(ctx, EventRenewalRefused, route, 0, err)
+	about := subject{"renewal refused", reason, route}
+	attrs := []any{"reason", reason, "route", route, "error", err}
+	r.log(ctx, slog.LevelWarn, about, append(attrs, originHint(err)...)...)
 }
 
 // cacheFailed reports an error of the Cache, unless the visitor left.

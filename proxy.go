@@ -145,8 +145,8 @@ func (c *proxyCall) serve() error {
 	if c.op == nil {
 		return &proxyError{status: http.StatusNotFound, outcome: OutcomeRefused, reason: "the site forwards no such call to Coveo"}
 	}
-	if !c.isFromAllowedPage() {
-		return &proxyError{status: http.StatusForbidden, outcome: OutcomeRefused, reason: "the call does not come from a page of this site"}
+	if err := c.checkPage(); err != nil {
+		return &proxyError{http.StatusForbidden, OutcomeRefused, "the call does not come from a page of this site", 0, err}
 	}
 	var call pageContext // the context of the call of Coveo
 	call.page = c.page

@@ -13,23 +13,25 @@ import (
 	"strings"
 )
 
-// isFromAllowedPage reports whether the request comes from a page that may make
+var errNoPage = errors.New("the request does not come from a script of a page")
+
+// checkPage returns an error unless the request comes from a page that may make
 // it. Previews of documents may also be shown in a frame or in a tab.
-func (c *proxyCall) isFromAllowedPage() bool {
+func (c *proxyCall) checkPage() error {
 	document := c.op.answer == documentAnswer
 	if c.in.Header.Get("Sec-Fetch-Site") == "none" && !document {
-		return false
+		return errNoPage
 	}
 	switch c.in.Header.Get("Sec-Fetch-Dest") {
 	case "", "empty":
 	case "document", "iframe", "frame":
 		if !document {
-			return false
+			return errNoPage
 		}
 	default: // script, style, object, embed, image and so on
-		return false
+		return errNoPage
 	}
-	return sameOrigin(c.origin, c.in)
+	return c.checkOrigin(c.in)
 }
 
 // clientIP returns the visitor's address. It is not valid if it is not known.

@@ -1,13 +1,13 @@
 package searchtoken
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,47 +30,55 @@ const (
 // token of the same grant as the page's token: it uses the same Identify,
 // Params and Prepare.
 //
-// It accepts a GET, or a POST of {"rejected": "<token>"}, from the page's own
-// origin. The answer is {"token": "<token>"}, or the bare token if the Accept
-// header prefers text/plain. The rejected token is never the answer. If the
-// rejected token is still cached, the renewal forces a fetch: a user may force
-// three at once and one per 20 seconds after that. All anonymous visitors are
-// one user.
+// It accepts a GET, or a POST of {"rejected": "<token>"}, from a page of the
+// site itself or of Route.TrustedOrigins. A POST without a body, of {} or of
+// {"rejected": null} names no token. The rejected token is never the answer. If
+// it is still cached, the renewal forces a fetch: a user may force three at
+// once and one per 20 seconds after that. All anonymous visitors are one user.
+//
+// The answer is a JSON object with all that a front end needs to start:
+//
+//	{
+//	  "token": "<token>", "expiresAt": "2030-01-31T23:59:59Z",
+//	  "organizationId": "acme", "environment": "prod", "searchHub": "products",
+//	  "platformUrl": "https://acme.org.coveo.com",
+//	  "analyticsUrl": "https://acme.analytics.org.coveo.com"
+//	}
+//
+// expiresAt is in UTC, by this server's clock. searchHub is missing if the
+// token has none. If the Accept header prefers text/plain, the answer is the
+// token alone.
 //
 // An error is answered with its status and standard text, even if the route has
 // an ErrorHandler: 401 without a user, 403 for another origin, 405 for another
 // method, 413 for a body of over 16 KiB, 400 for another body, 429 with
 // Retry-After beyond the limit, and otherwise as [HTTPStatus] says. On plain
 // http, where browsers do not name the origin of a GET, a Referer of another
-// host is a 403 as well.
+// origin is a 403 as well.
 func (m *Middleware) RenewHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		new(pageContext).setHeaders(h)
 		h.Set("X-Content-Type-Options", "nosniff")
-		if r.Method != http.MethodGet && r.Method != http.MethodPost {
-			h.Set("Allow", "GET, POST")
-			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-			return
-		}
-		if !sameOrigin(m.origin, r) {
-			http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
-			return
-		}
-		rejected, status := readRejected(w, r)
-		if status != http.StatusOK {
-			http.Error(w, http.StatusText(status), status)
+		rejected, refusal := m.readRenewal(w, r)
+		if refusal != nil {
+			m.tokens.reporter.renewalRefused(r.Context(), m.route.Name, refusal.reason, refusal)
+			http.Error(w, http.StatusText(refusal.status), refusal.status)
 			return
 		}
 		var (
 			id    Identity
 			req   tokenRequest
 			token Token
+			limit *renewalLimitError
 		)
 		err := m.identifyRequest(r, &id, &req)
 		if err == nil {
 			req.rejected = rejected
 			token, _, err = m.tokens.find(r.Context(), &req)
+			if errors.As(err, &limit) {
+				m.tokens.reporter.renewalRefused(r.Context(), m.route.Name, "limit", limit)
+			}
 		}
 		if err != nil {
 			setRetryAfter(h, RetryAfter(err))
@@ -84,45 +92,79 @@ func (m *Middleware) RenewHandler() http.Handler {
 			return
 		}
 		h.Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"token": token.Value})
+		_ = json.NewEncoder(w).Encode(renewal{
+			token.Value, token.Expiry.UTC().Format(time.RFC3339),
+			m.page.OrganizationID, m.page.Environment, m.page.PlatformURL, m.page.AnalyticsURL, req.params.SearchHub,
+		})
 	})
 }
 
-// sameOrigin reports whether r comes from the page's own origin, as far as the
-// browser says. A GET is checked like a POST, because it is answered with a
-// secret. On plain http, browsers send neither Sec-Fetch-Site nor, for a GET,
-// Origin. Then the Referer must not name another host.
-func sameOrigin(origin *http.CrossOriginProtection, r *http.Request) bool {
-	post := *r
-	post.Method = http.MethodPost
-	if origin.Check(&post) != nil {
-		return false
-	}
-	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" || r.Referer() == "" {
-		return true
-	}
-	referer, err := url.Parse(r.Referer())
-	return err == nil && strings.EqualFold(referer.Host, r.Host)
+// renewal is an answer of the RenewHandler.
+type renewal struct {
+	Token          string      `json:"token"`
+	ExpiresAt      string      `json:"expiresAt"`
+	OrganizationID string      `json:"organizationId"`
+	Environment    Environment `json:"environment"`
+	PlatformURL    string      `json:"platformUrl"`
+	AnalyticsURL   string      `json:"analyticsUrl"`
+	SearchHub      string      `json:"searchHub,omitempty"`
 }
 
-// readRejected returns the token that the request reports as rejected. A GET
-// reports none.
-func readRejected(w http.ResponseWriter, r *http.Request) (rejected string, status int) {
+// renewalRefusal is a request that the RenewHandler refuses.
+type renewalRefusal struct {
+	status int
+	reason string // one of a few words, for the log
+	err    error
+}
+
+func (e *renewalRefusal) Error() string { return withContext("searchtoken: renewal refused", e.err) }
+func (e *renewalRefusal) Unwrap() error { return e.err }
+
+var (
+	errMethod  = errors.New("the method is neither GET nor POST")
+	errTooLong = errors.New("the body is longer than 16 KiB")
+	errBody    = errors.New(`the body is not {"rejected": "<token>"}`)
+)
+
+// readRenewal returns the token that the request reports as rejected, if it
+// reports one.
+func (m *Middleware) readRenewal(w http.ResponseWriter, r *http.Request) (rejected string, refusal *renewalRefusal) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST")
+		return "", &renewalRefusal{http.StatusMethodNotAllowed, "method", errMethod}
+	}
+	if err := m.checkOrigin(r); err != nil {
+		return "", &renewalRefusal{http.StatusForbidden, "origin", err}
+	}
 	if r.Method == http.MethodGet {
-		return "", http.StatusOK
+		return "", nil
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRenewBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return "", http.StatusRequestEntityTooLarge
+		return "", &renewalRefusal{http.StatusRequestEntityTooLarge, "too_large", errTooLong}
 	}
-	var body struct {
-		Rejected *string `json:"rejected"`
+	if err != nil || !parseRejected(data, &rejected) {
+		return "", &renewalRefusal{http.StatusBadRequest, "body", errBody}
 	}
-	if err != nil || json.Unmarshal(data, &body) != nil || body.Rejected == nil {
-		return "", http.StatusBadRequest
+	return rejected, nil
+}
+
+// parseRejected sets rejected to the token in the body of a renewal, if it has
+// one. It returns false if the body is malformed.
+func parseRejected(body []byte, rejected *string) bool {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return true
 	}
-	return *body.Rejected, http.StatusOK
+	var object map[string]json.RawMessage
+	if json.Unmarshal(body, &object) != nil || object == nil {
+		return false
+	}
+	token, ok := object["rejected"]
+	if !ok {
+		return len(object) == 0 // a token under another name would be given out again
+	}
+	return json.Unmarshal(token, rejected) == nil // null changes nothing
 }
 
 // prefersText reports whether an Accept header ranks text/plain above

@@ -2,10 +2,12 @@ package searchtoken_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,7 +43,7 @@ func TestRenewHandlerAnswersInThePreferredFormat(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMiddleware(t, searchtoken.Config{})
-			token := get(m, request("ann")).Body.String()
+			page, _ := pageOf(m, request("ann"))
 			r := renewal("ann", "")
 			r.Header.Set("Accept", tt.accept)
 			w := renew(m, r)
@@ -50,12 +52,15 @@ func TestRenewHandlerAnswersInThePreferredFormat(t *testing.T) {
 				Body   string
 				Header http.Header
 			}
-			want := response{200, `{"token":"` + token + `"}` + "\n", http.Header{
+			body := fmt.Sprintf(`{"token":%q,"expiresAt":%q,"organizationId":"acme","environment":"prod",`+
+				`"platformUrl":"https://acme.org.coveo.com","analyticsUrl":"https://acme.analytics.org.coveo.com"}`+"\n",
+				page.Token.Value, page.Token.Expiry.UTC().Format(time.RFC3339))
+			want := response{200, body, http.Header{
 				"Cache-Control": {"private, no-store"}, "Vary": {"Cookie", "Accept"}, "X-Content-Type-Options": {"nosniff"},
 				"Content-Type": {tt.want},
 			}}
 			if tt.want == text {
-				want.Body = token
+				want.Body = page.Token.Value
 			}
 			if diff := cmp.Diff(want, response{w.Code, w.Body.String(), w.Header()}); diff != "" {
 				t.Errorf("response (-want +got):\n%s", diff)
@@ -100,11 +105,14 @@ func TestRenewHandlerRefusesOtherOriginsMethodsAndBodies(t *testing.T) {
 		{name: "HEAD", method: "HEAD", want: 405},
 		{name: "OPTIONS", method: "OPTIONS", want: 405},
 		{name: "PUT of another origin", method: "PUT", header: "Origin: https://evil.example.com", want: 405},
-		{name: "empty body", method: "POST", body: ``, want: 400},
+		{name: "empty body", method: "POST", body: ``, want: 200},
+		{name: "line break", method: "POST", body: "\r\n", want: 200},
+		{name: "empty object", method: "POST", body: `{}`, want: 200},
+		{name: "null token", method: "POST", body: `{"rejected":null}`, want: 200},
+		{name: "token and another property", method: "POST", body: `{"rejected":"x","page":"/"}`, want: 200},
 		{name: "half a body", method: "POST", body: `{"rejected":"x"`, want: 400},
 		{name: "two bodies", method: "POST", body: `{"rejected":"x"}{}`, want: 400},
 		{name: "null", method: "POST", body: `null`, want: 400},
-		{name: "null token", method: "POST", body: `{"rejected":null}`, want: 400},
 		{name: "array", method: "POST", body: `["x"]`, want: 400},
 		{name: "another property", method: "POST", body: `{"token":"x"}`, want: 400},
 		{name: "another type", method: "POST", body: `{"rejected":17}`, want: 400},
@@ -146,6 +154,174 @@ func TestRenewHandlerRefusesOtherOriginsMethodsAndBodies(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRenewHandlerAnswersWithAllThatAFrontEndNeeds has a route with values of
+// its own, and a server in another time zone.
+func TestRenewHandlerAnswersWithAllThatAFrontEndNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		expires := time.Now().Add(time.Hour + time.Nanosecond).In(time.FixedZone("", 3600))
+		m := newMiddleware(t, searchtoken.Config{
+			Environment: searchtoken.EnvHIPAA, PlatformURL: "https://platform.example/", AnalyticsURL: "https://analytics.example",
+			Issuer: &issuer{answer: func(context.Context, int, searchtoken.TokenParams) (searchtoken.Token, error) {
+				return searchtoken.Token{Value: "a.b.c", Issued: time.Now(), Expiry: expires}, nil
+			}},
+			Route: searchtoken.Route{Prepare: func(_ *http.Request, p *searchtoken.TokenParams) error {
+				p.SearchHub = "R&D"
+				return nil
+			}},
+		})
+		r := renewal("ann", "")
+		r.Header.Del("Accept")
+		var got map[string]string
+		if err := json.Unmarshal(renew(m, r).Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		check(t, "answer", map[string]string{
+			"token": "a.b.c", "expiresAt": "2000-01-01T01:00:00Z", "organizationId": "acme", "environment": "hipaa",
+			"platformUrl": "https://platform.example", "analyticsUrl": "https://analytics.example", "searchHub": "R&D",
+		}, got)
+	})
+}
+
+// TestEveryRefusedRenewalIsReported has each refusal twice within a minute.
+func TestEveryRefusedRenewalIsReported(t *testing.T) {
+	const hint = ` hint="if both are this site, let the reverse proxy pass the Host header on;` +
+		` if the page is of another site of yours, add its origin to Route.TrustedOrigins"`
+	origin := func(from string) string {
+		return `reason=origin route=search error="searchtoken: renewal refused: the request comes from a page of \"` + from +
+			`\", and its Host is \"example.com\""` + hint
+	}
+	for _, tt := range []struct {
+		name    string
+		method  string
+		body    string
+		headers map[string]string
+		want    string // the attributes of the log line
+	}{
+		{
+			name: "method", method: "PUT",
+			want: `reason=method route=search error="searchtoken: renewal refused: the method is neither GET nor POST"`,
+		},
+		{
+			name: "body", method: "POST", body: "x",
+			want: `reason=body route=search error="searchtoken: renewal refused: the body is not {\"rejected\": \"<token>\"}"`,
+		},
+		{
+			name: "long body", method: "POST", body: strings.Repeat("x", 16<<10+1),
+			want: `reason=too_large route=search error="searchtoken: renewal refused: the body is longer than 16 KiB"`,
+		},
+		{
+			name: "Origin", method: "POST", headers: map[string]string{"Origin": "https://app.example.com:8443"},
+			want: origin("app.example.com:8443"),
+		},
+		{
+			name: "Origin of a page in a sandbox", method: "POST", headers: map[string]string{"Origin": "null"},
+			want: origin("null"),
+		},
+		{
+			name: "Referer", method: "GET", headers: map[string]string{"Referer": "http://www.example.com/?user=jsmith"},
+			want: origin("www.example.com"),
+		},
+		{
+			name: "Referer and Sec-Fetch-Site", method: "GET",
+			headers: map[string]string{"Sec-Fetch-Site": "same-site", "Referer": "https://www.example.com/"},
+			want:    origin("www.example.com"),
+		},
+		{
+			name: "Sec-Fetch-Site alone", method: "GET", headers: map[string]string{"Sec-Fetch-Site": "cross-site"},
+			want: origin("cross-site"),
+		},
+		{
+			name: "Origin that is a secret", method: "POST", headers: map[string]string{"Origin": "https://" + apiKey + "\n" + secret},
+			want: origin("https://[redacted] [redacted]"),
+		},
+		{
+			name: "long Origin", method: "POST", headers: map[string]string{"Origin": "https://" + strings.Repeat("a", 1000)},
+			want: origin(strings.Repeat("a", 300) + "…"),
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				h.configure(searchtoken.Config{Route: searchtoken.Route{Name: "search"}})
+				refuse := func() {
+					r := httptest.NewRequest(tt.method, "/", strings.NewReader(tt.body))
+					for name, value := range tt.headers {
+						r.Header.Set(name, value)
+					}
+					renew(h.middleware, r)
+				}
+				line := `level=WARN msg="searchtoken: renewal refused" ` + tt.want
+				for _, lines := range [][]string{{line}, nil, {line + " suppressed=1"}} {
+					if len(lines) > 0 {
+						h.elapse(time.Minute)
+					}
+					refuse()
+					check(h, "events", []event{{"renewal_refused", "search", "refused", 0}}, takeEvents(h))
+					check(h, "log", lines, h.log.take())
+				}
+			})
+		})
+	}
+}
+
+func TestRenewalsBeyondTheLimitAreReported(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{Route: searchtoken.Route{Name: "search"}})
+		for _, suppressed := range []string{"", " suppressed=1"} {
+			for range 3 {
+				h.renew("ann", h.get("ann").Body)
+			}
+			current := h.get("ann").Body
+			h.events.take()
+			h.renew("ann", current)
+			h.renew("ann", current)
+			check(h, "events", slices.Repeat([]event{{"renewal_refused", "search", "limited", 0}}, 2), takeEvents(h))
+			check(h, "log", []string{`level=WARN msg="searchtoken: renewal refused" reason=limit route=search` +
+				` error="searchtoken: the user forces too many renewals"` + suppressed}, h.log.take())
+			h.elapse(time.Minute)
+		}
+	})
+}
+
+// TestTrustedOriginsMayRenew has a site at https://www.example.com whose pages
+// and those of a trusted origin renew their tokens.
+func TestTrustedOriginsMayRenew(t *testing.T) {
+	const trusted = "https://app.example.com"
+	for _, tt := range []struct {
+		name    string
+		headers map[string]string
+		want    int
+	}{
+		{"no header", nil, 200},
+		{"Origin of the site", map[string]string{"Origin": "https://www.example.com"}, 200},
+		{"trusted Origin", map[string]string{"Origin": trusted}, 200},
+		{"trusted Origin on the same site", map[string]string{"Origin": trusted, "Sec-Fetch-Site": "same-site"}, 200},
+		{"trusted Origin on another site", map[string]string{"Origin": trusted, "Sec-Fetch-Site": "cross-site"}, 200},
+		{"no Origin on the same site", map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
+		{"trusted Referer without Origin on the same site", map[string]string{"Sec-Fetch-Site": "same-site", "Referer": trusted}, 403},
+		{"another Origin", map[string]string{"Origin": "https://evil.example.com"}, 403},
+		{"another port", map[string]string{"Origin": trusted + ":8443"}, 403},
+		{"another scheme", map[string]string{"Origin": "http://app.example.com"}, 403},
+		{"trusted Referer", map[string]string{"Referer": trusted + "/search?q=a"}, 200},
+		{"trusted Referer in upper case", map[string]string{"Referer": "https://APP.example.com/"}, 200},
+		{"Referer of another scheme", map[string]string{"Referer": "http://app.example.com/"}, 403},
+		{"Referer of the site", map[string]string{"Referer": "https://www.example.com/"}, 200},
+		{"another Referer", map[string]string{"Referer": "https://evil.example.com/" + trusted}, 403},
+		{"another Referer with a trusted Origin", map[string]string{"Referer": "https://evil.example.com/", "Origin": trusted}, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMiddleware(t, searchtoken.Config{Route: searchtoken.Route{TrustedOrigins: []string{trusted}}})
+			for _, method := range []string{"GET", "POST"} {
+				r := httptest.NewRequest(method, "https://www.example.com/", nil)
+				r.Header.Set("User", "ann")
+				for name, value := range tt.headers {
+					r.Header.Set(name, value)
+				}
+				check(t, "status of a "+method, tt.want, renew(m, r).Code)
 			}
 		})
 	}
