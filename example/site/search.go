@@ -73,12 +73,18 @@ func (s *Site) search(ctx context.Context, page *searchtoken.Page, query string)
 }
 
 // newSearchClient returns a copy of base with a timeout and without redirects,
-// which the Search API does not send. If base is nil, the copy is of the zero
-// [http.Client].
+// which the Search API does not send. If base is nil, the client has a transport
+// that notices dead connections.
 func newSearchClient(base *http.Client) *http.Client {
 	client := http.Client{}
 	if base != nil {
 		client = *base
+	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = t.Clone()
+		// Pings find a dead HTTP/2 connection within 7 seconds, so that one
+		// query fails, not all queries of the next minutes.
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
+		client.Transport = t
 	}
 	if client.Timeout == 0 {
 		client.Timeout = searchTimeout
