@@ -75,6 +75,16 @@
 //	coveo.Inject(searchtokentest.Fault{Delay: time.Minute})
 //	coveo.Inject(searchtokentest.Fault{Status: 403, ContentType: "text/html", Body: "<h1>Blocked</h1>"})
 //
+// Match selects requests by what the platform records of them, and Handler
+// sends any other response. Here, queries of one user hang until the client
+// leaves:
+//
+//	coveo.Inject(searchtokentest.Fault{
+//		Kind:    searchtokentest.KindSearch,
+//		Match:   func(r searchtokentest.Request) bool { return r.User() == "bob@example.com" },
+//		Handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+//	})
+//
 // [Platform.SetTokenLife], [Platform.Reject], [Platform.RejectAll] and
 // [Platform.RejectNew] make tokens fail. All methods may be called while
 // requests are in progress.

@@ -12,11 +12,18 @@ import (
 
 // Fault describes how the platform, or a server in front of it, fails. The zero
 // Fault changes nothing. A Fault that sets only Delay, RetryAfter or Header
-// keeps the platform's own status and body.
+// keeps the platform's own status and body. Match selects the requests that a
+// Fault applies to, and Handler sends any other response.
 type Fault struct {
 	// Kind is the kind of requests that the Fault applies to. Empty: every kind
 	// except [KindPreflight].
 	Kind Kind
+
+	// Match restricts the Fault to the requests for which it returns true: to
+	// one path, one user or one header. It gets a copy of the record, without a
+	// Status. Several goroutines may call it at a time. Default: every request
+	// of the Kind.
+	Match func(Request) bool
 
 	// Times is the number of requests that the Fault applies to. 0: every
 	// request until [Platform.ClearFaults].
@@ -57,13 +64,19 @@ type Fault struct {
 	// unless Body is a complete value.
 	Endless bool
 
+	// Handler serves the request in place of the platform, after Delay and with
+	// RetryAfter and Header set. The other fields about the response are
+	// ignored then. The handler can read the request's body, and its writer
+	// flushes. The request's context ends when the client leaves. Default: nil.
+	Handler http.HandlerFunc
+
 	// CutOff announces a longer body than it sends, and closes the connection
 	// after Body.
 	CutOff bool
 }
 
 // Inject makes later requests fail as f says. Faults are queued: each request
-// gets the oldest Fault for its kind, and only that one.
+// gets the oldest Fault that applies to it, and only that one.
 func (p *Platform) Inject(f Fault) {
 	f.Header = f.Header.Clone()
 	p.faults.add(f)
@@ -76,14 +89,20 @@ func (p *Platform) ClearFaults() { p.faults.clear() }
 // faultQueue holds the faults that still apply, oldest first. It is safe for
 // concurrent use; the zero faultQueue is empty.
 type faultQueue struct {
-	mu     sync.Mutex // guards faults
-	faults []*Fault
+	mu     sync.Mutex // guards the fields below
+	faults []*queuedFault
+}
+
+// queuedFault is a Fault in a queue.
+type queuedFault struct {
+	Fault
+	left int // the requests that it still applies to; guarded by faultQueue.mu
 }
 
 func (q *faultQueue) add(f Fault) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.faults = append(q.faults, &f)
+	q.faults = append(q.faults, &queuedFault{Fault: f, left: f.Times})
 }
 
 func (q *faultQueue) clear() {
@@ -92,30 +111,43 @@ func (q *faultQueue) clear() {
 	q.faults = nil
 }
 
-// take returns the fault for a request of this kind, if any, and counts it.
-func (q *faultQueue) take(kind Kind) (Fault, bool) {
+// take returns the fault for a request, if any, and counts the request. record
+// returns a copy of its record.
+func (q *faultQueue) take(kind Kind, record func() Request) (Fault, bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i, f := range q.faults {
-		if !f.appliesTo(kind) {
-			continue
+	faults := slices.Clone(q.faults)
+	q.mu.Unlock()
+	for _, f := range faults {
+		// The lock is free while Match runs: it may call methods of the Platform.
+		if f.appliesTo(kind, record) && q.use(f) {
+			return f.Fault, true
 		}
-		taken := *f
-		if f.Times > 0 {
-			if f.Times--; f.Times == 0 {
-				q.faults = slices.Delete(q.faults, i, i+1)
-			}
-		}
-		return taken, true
 	}
 	return Fault{}, false
 }
 
-func (f *Fault) appliesTo(kind Kind) bool {
-	if f.Kind == "" {
-		return kind != KindPreflight
+// use counts a request that f applies to. It returns false if f has left the
+// queue.
+func (q *faultQueue) use(f *queuedFault) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.faults, f)
+	if i < 0 {
+		return false
 	}
-	return f.Kind == kind
+	if f.Times > 0 {
+		if f.left--; f.left == 0 {
+			q.faults = slices.Delete(q.faults, i, i+1)
+		}
+	}
+	return true
+}
+
+func (f *Fault) appliesTo(kind Kind, record func() Request) bool {
+	if f.Kind == "" && kind == KindPreflight || f.Kind != "" && f.Kind != kind {
+		return false
+	}
+	return f.Match == nil || f.Match(record())
 }
 
 // serve applies the fault, and reports whether it wrote the whole response.
@@ -129,6 +161,10 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if f.RetryAfter != "" {
 		h.Set("Retry-After", f.RetryAfter)
+	}
+	if f.Handler != nil {
+		f.Handler(w, r)
+		return true
 	}
 	if f.Status == 0 && f.Location == "" && f.Body == "" && !f.Endless && !f.CutOff {
 		return false

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -362,4 +363,121 @@ func TestEndlessEndsWhenTheClientClosesTheBody(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestFaultAppliesToMatchingRequests(t *testing.T) {
+	p := New(Config{})
+	tokens := map[string]string{alice: p.IssueToken(user(alice)), bob: p.IssueToken(user(bob))}
+	statusOf := func(name, method, target string, header ...string) int {
+		t.Helper()
+		resp, _ := send(t, p, method, target, "", append(header, "Authorization", "Bearer "+tokens[name])...)
+		return resp.StatusCode
+	}
+	const queries, suggestions = "/rest/search/v2?organizationId=acme", "/rest/search/v2/querySuggest"
+	for _, tc := range []struct {
+		name   string
+		fault  Fault
+		status []int // of alice's query, bob's query, alice's suggestions
+	}{
+		{"one user", Fault{Status: 503, Match: func(r Request) bool { return r.User() == bob }}, []int{200, 503, 200}},
+		{"one path", Fault{Status: 503, Match: func(r Request) bool { return r.Path == suggestions }}, []int{200, 200, 503}},
+		{"one kind and user", Fault{
+			Kind: KindSearch, Status: 503, Match: func(r Request) bool { return r.User() == alice },
+		}, []int{503, 200, 200}},
+		{"a query parameter", Fault{
+			Status: 503, Match: func(r Request) bool { return r.Query.Has("organizationId") },
+		}, []int{503, 503, 200}},
+		{"once", Fault{
+			Status: 503, Times: 1, Match: func(r Request) bool { return r.User() == alice },
+		}, []int{503, 200, 200}},
+		{"a Match that uses the platform", Fault{
+			Status: 503, Match: func(Request) bool { p.ClearFaults(); return true },
+		}, []int{200, 200, 200}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p.ClearFaults()
+			p.Inject(tc.fault)
+			got := []int{
+				statusOf(alice, "GET", queries), statusOf(bob, "GET", queries), statusOf(alice, "GET", suggestions),
+			}
+			if diff := cmp.Diff(tc.status, got); diff != "" {
+				t.Errorf("statuses (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFaultHandlerServesInPlaceOfThePlatform(t *testing.T) {
+	testBothWays(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
+		p.Inject(Fault{
+			Times: 1, RetryAfter: "7", Header: http.Header{"Set-Cookie": {"a=b"}}, Status: 503, Body: "ignored",
+			Handler: func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				w.Header().Set("X-Test", "1")
+				w.WriteHeader(http.StatusAccepted)
+				_, _ = io.WriteString(w, r.URL.Path+" "+string(body))
+			},
+		})
+		resp, err := client.Post(url+"/rest/search/v2", "text/plain", strings.NewReader("sent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{
+			resp.Status, string(b), resp.Header.Get("X-Test"), resp.Header.Get("Set-Cookie"), resp.Header.Get("Retry-After"),
+		}
+		if diff := cmp.Diff([]string{"202 Accepted", "/rest/search/v2 sent", "1", "a=b", "7"}, got); diff != "" {
+			t.Errorf("status, body and headers (-want +got):\n%s", diff)
+		}
+		if got := p.Requests()[0].Status; got != 202 {
+			t.Errorf("got status %d on record, want 202", got)
+		}
+	})
+}
+
+// The handler waits for the client, and the client for the first byte: this
+// ends only if Flush sends it.
+func TestFaultHandlerFlushes(t *testing.T) {
+	for name, flush := range map[string]func(http.ResponseWriter){
+		"Flusher":            func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"ResponseController": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+	} {
+		for _, sent := range []string{"", "x"} {
+			t.Run(name+" after "+strconv.Quote(sent), func(t *testing.T) {
+				testBothWays(t, func(t *testing.T, p *Platform, url string, client *http.Client) {
+					received := make(chan struct{})
+					p.Inject(Fault{Handler: func(w http.ResponseWriter, r *http.Request) {
+						_, _ = io.WriteString(w, sent)
+						flush(w)
+						select {
+						case <-received:
+						case <-r.Context().Done():
+							t.Error("the client left before it had what was flushed")
+						}
+					}})
+					client.Timeout = 10 * time.Second // ends a test that would hang
+					resp, err := client.Get(url + "/")
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					b := make([]byte, len(sent))
+					if _, err := io.ReadFull(resp.Body, b); err != nil || string(b) != sent {
+						t.Fatalf("got %q and error %v, want %q", b, err, sent)
+					}
+					close(received)
+					if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
 }

@@ -105,12 +105,13 @@ func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, handle := p.router.route(r)
 	body, bodyErr := readBody(w, r)
 	c := p.requests.add(kind, r, body, p.tokens.decode(tokenOf(r)))
+	defer c.watchClient()()
 	w = &statusWriter{ResponseWriter: w, call: c}
 
 	w.Header().Set("X-Request-ID", newID())
 	allowOrigin(w.Header(), r)
 
-	if f, ok := p.faults.take(kind); ok && f.serve(w, r) {
+	if f, ok := p.faults.take(kind, c.recorded); ok && f.serve(w, c.withBody()) {
 		return
 	}
 	if bodyErr != nil {

@@ -2,7 +2,9 @@ package searchtokentest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,6 +56,19 @@ type Request struct {
 	// Status is the status of the response. It is 0 while the request is in
 	// progress, or if the connection was dropped.
 	Status int
+
+	// Left is when the client left before the response was complete, or the
+	// server closed, according to time.Now. It is zero for other requests.
+	Left time.Time
+}
+
+// User returns the name of the first identity in Claims: for whom the request
+// was made. It is "" if there is no token with the platform's signature.
+func (r Request) User() string {
+	if r.Claims == nil || len(r.Claims.UserIDs) == 0 {
+		return ""
+	}
+	return r.Claims.UserIDs[0].Name
 }
 
 // String returns kind, method, path and status. The result contains no secret.
@@ -171,6 +186,35 @@ func (c *call) update(change func(*Request)) {
 	change(c.record)
 }
 
+// recorded returns a copy of the record of the call.
+func (c *call) recorded() Request {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.record.clone()
+}
+
+// withBody returns the request with its whole body, for another handler.
+func (c *call) withBody() *http.Request {
+	r := c.Request.WithContext(c.Context()) // a copy
+	r.Body = io.NopCloser(bytes.NewReader(c.body))
+	return r
+}
+
+// watchClient records when the client leaves, until stop is called. The record
+// is complete when stop returns.
+func (c *call) watchClient() (stop func()) {
+	recorded := make(chan struct{})
+	unwatch := context.AfterFunc(c.Context(), func() {
+		defer close(recorded)
+		c.update(func(r *Request) { r.Left = time.Now() })
+	})
+	return func() {
+		if !unwatch() {
+			<-recorded
+		}
+	}
+}
+
 // statusWriter records the status of the response.
 type statusWriter struct {
 	http.ResponseWriter
@@ -192,3 +236,14 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	}
 	return w.ResponseWriter.Write(b)
 }
+
+// Flush sends what was written so far, and the header.
+func (w *statusWriter) Flush() {
+	if !w.wrote {
+		w.WriteHeader(http.StatusOK)
+	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // a recorder in a test may be unable to
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,10 +1,13 @@
 package searchtokentest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -153,4 +156,93 @@ func TestRequestHasNoStatusWhileInProgress(t *testing.T) {
 			t.Errorf("afterwards: got status %d, want 404", got)
 		}
 	})
+}
+
+func TestRequestSaysWhenTheClientLeft(t *testing.T) {
+	hang := Fault{Handler: func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		time.Sleep(time.Hour) // the handler may notice it late
+	}}
+	for _, tc := range []struct {
+		name   string
+		fault  Fault
+		leave  func(*http.Response) // after a second; nil: the client reads the response
+		status int
+	}{
+		{"complete response", Fault{Status: 503}, nil, 503},
+		{"response without a body", Fault{Status: 204}, nil, 204},
+		{"dropped connection", Fault{Drop: true}, nil, 0},
+		{"client closes a response that hangs", hang, func(resp *http.Response) { resp.Body.Close() }, 200},
+		{"client leaves before a response", Fault{Delay: 24 * time.Hour}, func(*http.Response) {}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := New(Config{})
+				p.Inject(tc.fault)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var want time.Time
+				if tc.leave != nil {
+					want = time.Now().Add(time.Second)
+					time.AfterFunc(time.Second, cancel)
+				}
+				r, err := http.NewRequestWithContext(ctx, "GET", endpoint+"/", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if resp, err := p.RoundTrip(r); err == nil {
+					if tc.leave != nil {
+						time.Sleep(time.Second)
+						tc.leave(resp)
+					} else if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+						t.Error(err)
+					}
+					resp.Body.Close()
+				}
+				time.Sleep(48 * time.Hour)
+				got := p.Requests()[0]
+				if !got.Left.Equal(want) || got.Status != tc.status {
+					t.Errorf("left at %v with status %d, want %v and %d", got.Left, got.Status, want, tc.status)
+				}
+			})
+		})
+	}
+}
+
+func TestRequestSaysThatTheClientOfAServerLeft(t *testing.T) {
+	s := NewServer(Config{})
+	defer s.Close()
+	s.Inject(Fault{Times: 1, Delay: 1 << 62})
+	conn := dial(t, s)
+	write(t, conn, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	for s.Count() == 0 {
+		runtime.Gosched()
+	}
+	conn.Close()
+	for s.Requests()[0].Left.IsZero() { // ends when the server has noticed
+		runtime.Gosched()
+	}
+	resp, err := http.Get(s.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := s.Requests()[1].Left; !got.IsZero() {
+		t.Errorf("the client of a complete response left at %v, want zero", got)
+	}
+}
+
+func TestRequestUser(t *testing.T) {
+	p := New(Config{})
+	for _, token := range []string{p.IssueToken(user(alice)), p.IssueToken(Claims{}), "a.b.c", ""} {
+		send(t, p, "GET", "/", "", "Authorization", "Bearer "+token)
+	}
+	var got []string
+	for _, r := range p.Requests() {
+		got = append(got, r.User())
+	}
+	if diff := cmp.Diff([]string{alice, "", "", ""}, got); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
 }

@@ -159,6 +159,9 @@ func (w *pipeWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// Flush starts the response. What was written has reached the client already.
+func (w *pipeWriter) Flush() { w.WriteHeader(http.StatusOK) }
+
 // finish ends the response after the handler has returned (v is nil) or
 // panicked with v. If ctx is done, the client gets its error in either case.
 func (w *pipeWriter) finish(ctx context.Context, v any) {
