@@ -11,20 +11,21 @@ import (
 type analyticsAPI struct{ tokens *issuer }
 
 // analyticsEvent returns the last segment of a path of Usage Analytics
-// (/rest/ua/…, /rest/v15/analytics/…), or "events" for the Event Protocol
-// (/rest/organizations/{id}/events/v1). ok is false for other paths.
-func analyticsEvent(urlPath string) (event string, ok bool) {
+// (/rest/ua/…, /rest/v15/analytics/…), or "events" and the organization for the
+// Event Protocol (/rest/organizations/{organization}/events/v1). ok is false
+// for other paths.
+func analyticsEvent(urlPath string) (event, organization string, ok bool) {
 	segments := strings.Split(strings.TrimPrefix(urlPath, "/"), "/")
 	if len(segments) < 3 || segments[0] != "rest" {
-		return "", false
+		return "", "", false
 	}
 	switch {
 	case segments[1] == "ua", slices.Contains(segments[1:3], "analytics"):
-		return path.Base(urlPath), true
+		return path.Base(urlPath), "", true
 	case len(segments) >= 5 && segments[1] == "organizations" && segments[3] == "events":
-		return "events", true
+		return "events", segments[2], true
 	}
-	return "", false
+	return "", "", false
 }
 
 // serve accepts an event. Unlike the query API, it responds with 400 to every
@@ -39,6 +40,10 @@ func (a *analyticsAPI) serve(w http.ResponseWriter, c *call, event string) {
 			Message string `json:"message"`
 			Type    string `json:"type"`
 		}{"The provided token is not a valid token.", "InvalidToken"})
+		return
+	}
+	if !isForOrganization(c, a.tokens.organization) {
+		writeUnknownOrganization(w)
 		return
 	}
 	visit := map[string]any{"visitId": newID(), "visitorId": newID()}

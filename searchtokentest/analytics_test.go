@@ -21,6 +21,8 @@ func TestAnalyticsAcceptEventsWithAValidTokenOnly(t *testing.T) {
 		{"visit", "/rest/ua/v15/analytics/visit", valid, 200, `"id"`},
 		{"top queries", "/rest/ua/v15/stats/topQueries", valid, 200, `[]`},
 		{"events", "/rest/organizations/acme/events/v1", valid, 200, `{}`},
+		{"another organization", "/rest/ua/v15/analytics/search?org=globex", valid, 404, "OrganizationNotFound"},
+		{"events of another organization", "/rest/organizations/globex/events/v1", valid, 404, "OrganizationNotFound"},
 		{"status needs no token", "/rest/ua/v15/analytics/status", "", 200, `ok`},
 		{"rejected token", "/rest/ua/v15/analytics/click", rejected, 400, invalid},
 		{"rejected token for events", "/rest/organizations/acme/events/v1", rejected, 400, invalid},
@@ -50,24 +52,25 @@ func TestAnalyticsAcceptEventsWithAValidTokenOnly(t *testing.T) {
 
 func TestAnalyticsEventParsesPaths(t *testing.T) {
 	for _, tc := range []struct {
-		path, event string
-		ok          bool
+		path, event, organization string
+		ok                        bool
 	}{
-		{"/rest/ua/v15/analytics/click", "click", true},
-		{"/rest/ua/click", "click", true},
-		{"/rest/v15/analytics/search", "search", true},
-		{"/rest/analytics/search", "search", true},
-		{"/rest/organizations/acme/events/v1", "events", true},
-		{"/rest/organizations/acme/events", "", false},
-		{"/rest/organizations/acme/pages/v1", "", false},
-		{"/rest/search/v2/analytics", "", false},
-		{"/api/ua/v15/analytics/click", "", false},
-		{"/rest/ua", "", false},
-		{"/", "", false},
+		{"/rest/ua/v15/analytics/click", "click", "", true},
+		{"/rest/ua/click", "click", "", true},
+		{"/rest/v15/analytics/search", "search", "", true},
+		{"/rest/analytics/search", "search", "", true},
+		{"/rest/organizations/acme/events/v1", "events", "acme", true},
+		{"/rest/organizations/acme/events", "", "", false},
+		{"/rest/organizations/acme/pages/v1", "", "", false},
+		{"/rest/search/v2/analytics", "", "", false},
+		{"/api/ua/v15/analytics/click", "", "", false},
+		{"/rest/ua", "", "", false},
+		{"/", "", "", false},
 	} {
 		t.Run(tc.path, func(t *testing.T) {
-			if event, ok := analyticsEvent(tc.path); event != tc.event || ok != tc.ok {
-				t.Errorf("got %q, %v, want %q, %v", event, ok, tc.event, tc.ok)
+			event, organization, ok := analyticsEvent(tc.path)
+			if event != tc.event || organization != tc.organization || ok != tc.ok {
+				t.Errorf("got %q, %q, %v, want %q, %q, %v", event, organization, ok, tc.event, tc.organization, tc.ok)
 			}
 		})
 	}

@@ -50,8 +50,9 @@
 //     @field=="quoted value", joined by AND or white space. A query with any
 //     other expression gets status 400, so it never shows more than it should.
 //     lq, dq and the sort order have no effect.
-//   - querySuggest, plan, facet and html below that path serve what a search
-//     page needs.
+//   - querySuggest, plan, facet, html and fields below that path serve what a
+//     search page needs. A query with the parameter recommendation gets its
+//     results as recommendations. html sends [Document.HTML] as it is.
 //   - Usage Analytics and the Event Protocol accept every event that comes with
 //     a valid token.
 //   - The loaders of both kinds of In-Product Experiences add a button to the

@@ -20,6 +20,11 @@ type Document struct {
 	// document, so it should be unique.
 	URI string
 
+	// HTML is the preview of the document. It is sent unchanged, like the HTML
+	// of documents that Coveo has indexed: with any scripts and forms in it.
+	// Default: a page with Title and Excerpt.
+	HTML string
+
 	// Source, ObjectType and FileType are the values of the fields source,
 	// objecttype and filetype. Defaults: "Intranet", "Page" and "html".
 	Source     string

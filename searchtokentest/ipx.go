@@ -40,8 +40,7 @@ type experience struct {
 	part         experiencePart
 }
 
-// experiencePaths has the path of each part. {organization} and {id} stand for
-// one segment each.
+// experiencePaths has the path of each part, for [matchPath].
 var experiencePaths = map[experiencePart]string{
 	classicLoader: "/rest/organizations/{organization}/pages/{id}/inappwidget/loader",
 	builderLoader: "/rest/organizations/{organization}/ipxinterface/v1/interfaces/{id}/loader",
@@ -52,32 +51,11 @@ var experiencePaths = map[experiencePart]string{
 // false for other paths.
 func parseExperience(path string) (e experience, ok bool) {
 	for part, pattern := range experiencePaths {
-		e = experience{part: part}
-		if e.parsePath(path, pattern) && e.id != "" {
-			return e, true
+		if values, ok := matchPath(path, pattern); ok {
+			return experience{organization: values["organization"], id: values["id"], part: part}, true
 		}
 	}
 	return experience{}, false
-}
-
-// parsePath sets organization and id, and reports whether path matches pattern.
-func (e *experience) parsePath(path, pattern string) bool {
-	segments, want := strings.Split(path, "/"), strings.Split(pattern, "/")
-	if len(segments) != len(want) {
-		return false
-	}
-	for i, segment := range segments {
-		switch want[i] {
-		case "{organization}":
-			e.organization = segment
-		case "{id}":
-			e.id = segment
-		case segment:
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // ipxConfig is the configuration in a loader or in the framed page.

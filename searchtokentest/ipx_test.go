@@ -165,7 +165,7 @@ func TestParseExperience(t *testing.T) {
 		{"/rest/organizations/acme/pages/1/inappwidget/loader", experience{"acme", "1", classicLoader}, true},
 		{"/rest/organizations/acme/ipxinterface/v1/interfaces/1/loader", experience{"acme", "1", builderLoader}, true},
 		{"/pages/acme/inappwidget/1", experience{"acme", "1", framedPage}, true},
-		{"/pages//inappwidget/1", experience{"", "1", framedPage}, true},
+		{"/pages//inappwidget/1", experience{}, false},
 		{"/pages/acme/inappwidget/", experience{}, false},
 		{"/pages/acme/inappwidget/1/2", experience{}, false},
 		{"/pages/acme/inappwidget", experience{}, false},

@@ -88,12 +88,7 @@ func New(cfg Config) *Platform {
 	return &Platform{
 		tokens:   tokens,
 		requests: newRequestLog(maxRequests),
-		router: &router{
-			token:       tokenAPI{apiKey: cmp.Or(cfg.APIKey, DefaultAPIKey), tokens: tokens},
-			search:      searchAPI{documents: newIndex(documents), tokens: tokens},
-			analytics:   analyticsAPI{tokens: tokens},
-			experiences: experienceAPI{tokens: tokens},
-		},
+		router:   newRouter(cmp.Or(cfg.APIKey, DefaultAPIKey), documents, tokens),
 	}
 }
 

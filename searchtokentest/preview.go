@@ -1,29 +1,39 @@
 package searchtokentest
 
 import (
+	"cmp"
 	"fmt"
 	"html"
+	"io"
 	"net/http"
+	"slices"
 )
 
 // servePreview serves /rest/search/v2/html: one document as HTML, if the
-// token's identities may see it.
+// token's identities may see it. The parameters are in the query, or in a form.
 func (s *searchAPI) servePreview(w http.ResponseWriter, c *call, claims *Claims) {
-	query := c.URL.Query()
-	params := searchParams{SearchHub: query.Get("searchHub")}
+	parameter := func(name string) string { return cmp.Or(c.URL.Query().Get(name), c.form().Get(name)) }
+	params := searchParams{SearchHub: parameter("searchHub")}
 	params.enforce(claims)
 	found, err := s.find(claims, params)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	for _, m := range found {
-		if m.uniqueID == query.Get("uniqueId") {
-			setDefaultContentType(w.Header(), "text/html; charset=utf-8")
-			title, excerpt := html.EscapeString(m.Title), html.EscapeString(m.Excerpt)
-			_, _ = fmt.Fprintf(w, "<!DOCTYPE html>\n<title>%s</title>\n<h1>%s</h1>\n<p>%s</p>\n", title, title, excerpt)
-			return
-		}
+	i := slices.IndexFunc(found, func(m match) bool { return m.uniqueID == parameter("uniqueId") })
+	if i < 0 {
+		writeError(w, http.StatusNotFound, "The document does not exist, or the token may not see it.")
+		return
 	}
-	writeError(w, http.StatusNotFound, "The document does not exist, or the token may not see it.")
+	setDefaultContentType(w.Header(), "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, found[i].preview())
+}
+
+// preview returns the document as HTML.
+func (e *entry) preview() string {
+	if e.HTML != "" {
+		return e.HTML
+	}
+	title, excerpt := html.EscapeString(e.Title), html.EscapeString(e.Excerpt)
+	return fmt.Sprintf("<!DOCTYPE html>\n<title>%s</title>\n<h1>%s</h1>\n<p>%s</p>\n", title, title, excerpt)
 }

@@ -4,6 +4,7 @@ import "testing"
 
 func TestPreviewShowsVisibleDocumentsOnly(t *testing.T) {
 	documents := append(testDocuments(), Document{Title: "<b>", Excerpt: "&", URI: "https://example.com/6"})
+	documents[3].HTML = "<script>alert(1)</script>"
 	p := New(Config{Documents: documents})
 	target := func(uri string, more ...string) string {
 		return "/rest/search/v2/html" + query(append(more, "uniqueId", "1.1$https://example.com/"+uri)...)
@@ -15,6 +16,7 @@ func TestPreviewShowsVisibleDocumentsOnly(t *testing.T) {
 		{"in another hub", "GET", target("5"), "", 404, missing},
 		{"in the hub", "GET", target("5", "searchHub", "support"), "", 200, "<h1>In the support hub</h1>"},
 		{"markup", "GET", target("6"), "", 200, "<h1>&lt;b&gt;</h1>\n<p>&amp;</p>"},
+		{"the document's own HTML", "GET", target("4"), "", 200, "<script>alert(1)</script>"},
 		{"unknown", "GET", target("7"), "", 404, missing},
 	})
 	inHub := user("anonymous")
@@ -34,5 +36,29 @@ func TestPreviewShowsVisibleDocumentsOnly(t *testing.T) {
 	resp, _ := sendAs(t, p, p.IssueToken(user(alice)), "GET", target("2"), "")
 	if got, want := resp.Header.Get("Content-Type"), "text/html; charset=utf-8"; got != want {
 		t.Errorf("got content type %q, want %q", got, want)
+	}
+}
+
+// Headless sends a form, and JSUI a link.
+func TestPreviewReadsTheQueryOrAForm(t *testing.T) {
+	p := New(Config{Documents: testDocuments()})
+	token := p.IssueToken(user(alice))
+	const uniqueID, form = "uniqueId=1.1%24https%3A%2F%2Fexample.com%2F5", "application/x-www-form-urlencoded"
+	for _, tc := range []struct {
+		name, method, query, contentType, body string
+		status                                 int
+	}{
+		{"query", "GET", "?searchHub=support&" + uniqueID, "", "", 200},
+		{"form", "POST", "?organizationId=acme", form, "searchHub=support&" + uniqueID, 200},
+		{"form without the hub", "POST", "", form, uniqueID, 404},
+		{"form of another type", "POST", "", "text/plain", "searchHub=support&" + uniqueID, 404},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			resp, b := send(t, p, tc.method, "/rest/search/v2/html"+tc.query, tc.body,
+				"Authorization", "Bearer "+token, "Content-Type", tc.contentType)
+			if resp.StatusCode != tc.status {
+				t.Errorf("got status %d and %s, want %d", resp.StatusCode, b, tc.status)
+			}
+		})
 	}
 }

@@ -23,7 +23,7 @@ const (
 	KindAnalytics Kind = "analytics" // an event of Usage Analytics or of the Event Protocol
 	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience, or the page in its frame
 	KindPreflight Kind = "preflight" // a CORS preflight for a request of any kind
-	KindOther     Kind = "other"     // query plans, facet search, item previews and unknown paths
+	KindOther     Kind = "other"     // query plans, facet search, item previews, fields and unknown paths
 )
 
 // maxRecordedBody is the size limit of Request.Body, in bytes.
@@ -198,6 +198,15 @@ func (c *call) withBody() *http.Request {
 	r := c.Request.WithContext(c.Context()) // a copy
 	r.Body = io.NopCloser(bytes.NewReader(c.body))
 	return r
+}
+
+// form returns the fields of the body if it is a form, else nil.
+func (c *call) form() url.Values {
+	if mediaType(c.Request) != "application/x-www-form-urlencoded" {
+		return nil
+	}
+	form, _ := url.ParseQuery(string(c.body))
+	return form
 }
 
 // watchClient records when the client leaves, until stop is called. The record

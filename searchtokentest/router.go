@@ -2,6 +2,8 @@ package searchtokentest
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -11,31 +13,59 @@ type router struct {
 	search      searchAPI
 	analytics   analyticsAPI
 	experiences experienceAPI
+
+	operations []operation // the calls that need a search token
 }
 
 type handlerFunc func(w http.ResponseWriter, c *call)
 
-// route returns the kind of a request, and its handler.
+// operation is a call that needs a search token. Its path may have variables,
+// as in [matchPath].
+type operation struct {
+	path  string
+	kind  Kind
+	serve func(http.ResponseWriter, *call, *Claims)
+}
+
+// newRouter returns a router for a platform with these documents.
+func newRouter(apiKey string, documents []Document, tokens *issuer) *router {
+	rt := &router{
+		token:       tokenAPI{apiKey: apiKey, tokens: tokens},
+		search:      searchAPI{documents: newIndex(documents), tokens: tokens},
+		analytics:   analyticsAPI{tokens: tokens},
+		experiences: experienceAPI{tokens: tokens},
+	}
+	rt.operations = []operation{
+		{"/rest/search/v2", KindSearch, rt.search.serveSearch},
+		{"/rest/search/v2/querySuggest", KindSuggest, rt.search.serveSuggest},
+		{"/rest/search/v2/plan", KindOther, rt.search.servePlan},
+		{"/rest/search/v2/facet", KindOther, rt.search.serveFacetSearch},
+		{"/rest/search/v2/html", KindOther, rt.search.servePreview},
+		{"/rest/search/v2/fields", KindOther, rt.search.serveFields},
+	}
+	return rt
+}
+
+// route returns the kind of a request, and its handler. It sets the variables
+// of the path as the request's path values.
 func (rt *router) route(r *http.Request) (Kind, handlerFunc) {
 	if r.Method == http.MethodOptions {
 		return KindPreflight, servePreflight
 	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
-	switch path {
-	case "/rest/search/v2/token":
+	if path == "/rest/search/v2/token" {
 		return KindToken, rt.token.serve
-	case "/rest/search/v2":
-		return KindSearch, rt.search.authenticated(rt.search.serveSearch)
-	case "/rest/search/v2/querySuggest":
-		return KindSuggest, rt.search.authenticated(rt.search.serveSuggest)
-	case "/rest/search/v2/plan":
-		return KindOther, rt.search.authenticated(rt.search.servePlan)
-	case "/rest/search/v2/facet":
-		return KindOther, rt.search.authenticated(rt.search.serveFacetSearch)
-	case "/rest/search/v2/html":
-		return KindOther, rt.search.authenticated(rt.search.servePreview)
 	}
-	if event, ok := analyticsEvent(path); ok {
+	for _, o := range rt.operations {
+		if values, ok := matchPath(path, o.path); ok {
+			for name, value := range values {
+				r.SetPathValue(name, value)
+			}
+			return o.kind, rt.search.authenticated(o.serve)
+		}
+	}
+	if event, organization, ok := analyticsEvent(path); ok {
+		r.SetPathValue("organization", organization)
 		return KindAnalytics, func(w http.ResponseWriter, c *call) { rt.analytics.serve(w, c, event) }
 	}
 	if e, ok := parseExperience(path); ok {
@@ -46,17 +76,40 @@ func (rt *router) route(r *http.Request) (Kind, handlerFunc) {
 	}
 }
 
-// isForOrganization reports whether every organization that the request names
-// is the given one. A request may name none, because the API key or the token
-// identifies the organization too.
-func isForOrganization(r *http.Request, organization string) bool {
-	for name, values := range r.URL.Query() {
-		// Some clients send organizationid.
-		if strings.EqualFold(name, "organizationId") {
-			for _, v := range values {
-				if v != organization {
-					return false
-				}
+// matchPath reports whether path matches pattern. A segment of the pattern in
+// braces is a variable: it matches any segment that is not empty. values has
+// the segments that variables match.
+func matchPath(path, pattern string) (values map[string]string, ok bool) {
+	segments, want := strings.Split(path, "/"), strings.Split(pattern, "/")
+	if len(segments) != len(want) {
+		return nil, false
+	}
+	values = make(map[string]string)
+	for i, segment := range segments {
+		if name, variable := strings.CutPrefix(want[i], "{"); variable && segment != "" {
+			values[strings.TrimSuffix(name, "}")] = segment
+		} else if segment != want[i] {
+			return nil, false
+		}
+	}
+	return values, true
+}
+
+// isForOrganization reports whether every organization that the call names, in
+// its path, its query or its form, is the given one. A call may name none,
+// because the API key or the token identifies the organization too.
+func isForOrganization(c *call, organization string) bool {
+	if named := c.PathValue("organization"); named != "" && named != organization {
+		return false
+	}
+	for _, values := range []url.Values{c.URL.Query(), c.form()} {
+		for name, list := range values {
+			// Some clients send organizationid. Analytics have org.
+			if !strings.EqualFold(name, "organizationId") && name != "org" {
+				continue
+			}
+			if slices.ContainsFunc(list, func(named string) bool { return named != organization }) {
+				return false
 			}
 		}
 	}

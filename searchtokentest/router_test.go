@@ -21,6 +21,7 @@ func TestRouteDecidesTheKind(t *testing.T) {
 		{"POST", "/rest/search/v2/plan", KindOther},
 		{"POST", "/rest/search/v2/facet", KindOther},
 		{"GET", "/rest/search/v2/html", KindOther},
+		{"GET", "/rest/search/v2/fields", KindOther},
 		{"POST", "/rest/ua/v15/analytics/search", KindAnalytics},
 		{"POST", "/rest/organizations/acme/events/v1", KindAnalytics},
 		{"GET", "/rest/organizations/acme/pages/1/inappwidget/loader", KindIPX},
@@ -48,10 +49,59 @@ func TestQueryAPIRefusesOtherRequests(t *testing.T) {
 		{"another organization", "GET", "/rest/search/v2?organizationId=globex", "", 404, unknown},
 		{"another spelling", "GET", "/rest/search/v2?organizationid=globex", "", 404, unknown},
 		{"two organizations", "GET", "/rest/search/v2?organizationId=acme&organizationId=globex", "", 404, unknown},
+		{"another organization's org", "GET", "/rest/search/v2?org=globex", "", 404, unknown},
 		{"method", "DELETE", "/rest/search/v2", "", 405, `"statusCode":405`},
 		{"unknown path", "GET", "/rest/search/v9", "", 404, `"type":"NotFoundException"`},
 		{"root", "GET", "/", "", 404, `"statusCode":404`},
 	})
+}
+
+func TestFormNamesTheOrganization(t *testing.T) {
+	p := New(Config{})
+	token := p.IssueToken(user(alice))
+	for _, tc := range []struct {
+		name, target, contentType, form string
+		status                          int
+	}{
+		{"own", "/rest/search/v2", "application/x-www-form-urlencoded", "organizationId=acme&q=", 200},
+		{"another", "/rest/search/v2", "application/x-www-form-urlencoded; charset=UTF-8", "organizationId=globex", 404},
+		{"another spelling", "/rest/search/v2", "application/x-www-form-urlencoded", "organizationid=globex", 404},
+		{"another, in analytics", "/rest/ua/v15/analytics/click", "application/x-www-form-urlencoded", "org=globex", 404},
+		{"not a form", "/rest/ua/v15/analytics/click", "text/plain", "org=globex", 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			resp, b := send(t, p, "POST", tc.target, tc.form,
+				"Authorization", "Bearer "+token, "Content-Type", tc.contentType)
+			if resp.StatusCode != tc.status {
+				t.Errorf("got status %d and %s, want %d", resp.StatusCode, b, tc.status)
+			}
+		})
+	}
+}
+
+func TestMatchPath(t *testing.T) {
+	const pattern = "/rest/{organization}/configs/{id}"
+	for _, tc := range []struct {
+		path, pattern string
+		want          map[string]string // nil: no match
+	}{
+		{"/rest/search/v2", "/rest/search/v2", map[string]string{}},
+		{"/rest/acme/configs/1", pattern, map[string]string{"organization": "acme", "id": "1"}},
+		{"/rest/acme/configs/{id}", pattern, map[string]string{"organization": "acme", "id": "{id}"}},
+		{"/rest/acme/configs/", pattern, nil},
+		{"/rest//configs/1", pattern, nil},
+		{"/rest/acme/config/1", pattern, nil},
+		{"/rest/acme/configs/1/2", pattern, nil},
+		{"/rest/acme/configs", pattern, nil},
+		{"", pattern, nil},
+	} {
+		t.Run(tc.path, func(t *testing.T) {
+			values, ok := matchPath(tc.path, tc.pattern)
+			if diff := cmp.Diff(tc.want, values); diff != "" || ok != (tc.want != nil) {
+				t.Errorf("got ok %v; values (-want +got):\n%s", ok, diff)
+			}
+		})
+	}
 }
 
 func TestTokenOf(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // searchAPI serves the query API: queries, suggestions, query plans, facet
-// search and item previews.
+// search, item previews and the list of fields.
 type searchAPI struct {
 	documents []*entry
 	tokens    *issuer
@@ -34,7 +34,7 @@ func (s *searchAPI) authenticated(next func(http.ResponseWriter, *call, *Claims)
 			writeError(w, statusExpiredToken, errorMessage(statusExpiredToken))
 		case err != nil:
 			writeError(w, http.StatusUnauthorized, errorMessage(http.StatusUnauthorized))
-		case !isForOrganization(c.Request, s.tokens.organization):
+		case !isForOrganization(c, s.tokens.organization):
 			writeUnknownOrganization(w)
 		default:
 			next(w, c, claims)
@@ -50,6 +50,7 @@ type searchParams struct {
 	CQ              string         `json:"cq"`
 	SearchHub       string         `json:"searchHub"`
 	Pipeline        string         `json:"pipeline"`
+	Recommendation  string         `json:"recommendation"` // the ID of a list of recommendations; "": a query
 	FirstResult     int            `json:"firstResult"`
 	NumberOfResults int            `json:"numberOfResults"`
 	Facets          []facetRequest `json:"facets"`
@@ -90,6 +91,7 @@ func parseSearch(c *call) (searchParams, error) {
 func (p *searchParams) set(values url.Values) error {
 	for name, field := range map[string]*string{
 		"q": &p.Q, "aq": &p.AQ, "cq": &p.CQ, "searchHub": &p.SearchHub, "pipeline": &p.Pipeline,
+		"recommendation": &p.Recommendation,
 	} {
 		if values.Has(name) {
 			*field = values.Get(name)
@@ -146,7 +148,8 @@ func (s *searchAPI) find(claims *Claims, params searchParams) ([]match, error) {
 	return found, nil
 }
 
-// serveSearch serves GET and POST /rest/search/v2.
+// serveSearch serves GET and POST /rest/search/v2: queries, and recommendations,
+// which are the results of the query in the same request.
 func (s *searchAPI) serveSearch(w http.ResponseWriter, c *call, claims *Claims) {
 	start := time.Now()
 	params, err := parseSearch(c)
@@ -169,7 +172,9 @@ func (s *searchAPI) serveSearch(w http.ResponseWriter, c *call, claims *Claims) 
 
 	response := newSearchResponse(params, facets, len(found), time.Since(start))
 	for _, m := range page {
-		response.Results = append(response.Results, newResult(m, response.SearchUID))
+		r := newResult(m, response.SearchUID)
+		r.IsRecommendation = params.Recommendation != ""
+		response.Results = append(response.Results, r)
 	}
 	writeJSON(w, http.StatusOK, response)
 }

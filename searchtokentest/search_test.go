@@ -192,3 +192,31 @@ func FuzzSearchShowsNothingOfOtherUsers(f *testing.F) {
 		}
 	})
 }
+
+func TestRecommendationsAreMarked(t *testing.T) {
+	p := New(Config{Documents: testDocuments()})
+	token := p.IssueToken(user(alice))
+	for _, tc := range []struct {
+		name, contentType, body string
+		want                    bool
+	}{
+		{"query", "application/json", `{"q":"everyone"}`, false},
+		{"from Headless", "application/json", `{"recommendation":"Recommendation"}`, true},
+		{"from JSUI", "application/x-www-form-urlencoded", "recommendation=Recommendation", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, b := send(t, p, "POST", "/rest/search/v2", tc.body,
+				"Authorization", "Bearer "+token, "Content-Type", tc.contentType)
+			var response searchResponse
+			decode(t, b, &response)
+			if len(response.Results) == 0 {
+				t.Fatalf("got %s, want results", b)
+			}
+			for _, r := range response.Results {
+				if r.IsRecommendation != tc.want {
+					t.Errorf("%s: got isRecommendation %v, want %v", r.Title, r.IsRecommendation, tc.want)
+				}
+			}
+		})
+	}
+}

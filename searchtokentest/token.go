@@ -65,7 +65,7 @@ func (a *tokenAPI) serve(w http.ResponseWriter, c *call) {
 		writeError(w, http.StatusUnauthorized, errorMessage(http.StatusUnauthorized))
 		return
 	}
-	if !isForOrganization(c.Request, a.tokens.organization) {
+	if !isForOrganization(c, a.tokens.organization) {
 		writeUnknownOrganization(w)
 		return
 	}
