@@ -53,6 +53,9 @@
 //   - querySuggest, plan, facet, html and fields below that path serve what a
 //     search page needs. A query with the parameter recommendation gets its
 //     results as recommendations. html sends [Document.HTML] as it is.
+//   - Generated answers stream as server-sent events, for a query's answer, for
+//     the Answer API and for agents. [Platform.GenerateAnswers] sets the text
+//     and the pause between events.
 //   - Usage Analytics and the Event Protocol accept every event that comes with
 //     a valid token.
 //   - The loaders of both kinds of In-Product Experiences add a button to the

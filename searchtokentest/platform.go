@@ -55,8 +55,8 @@ type Config struct {
 }
 
 // Platform does in memory what the Coveo platform does: it issues search
-// tokens, runs queries with them, accepts analytics events and serves the
-// loaders of In-Product Experiences. It is an [http.Handler], and an
+// tokens, runs queries with them, streams generated answers, accepts analytics
+// events and serves the loaders of In-Product Experiences. It is an [http.Handler], and an
 // [http.RoundTripper] for clients that should not use a socket.
 //
 // The zero Platform does not work; use [New]. All methods are safe for
@@ -71,6 +71,7 @@ type Platform struct {
 	tokens   *issuer
 	requests *requestLog
 	faults   faultQueue
+	answers  *generator
 	router   *router
 }
 
@@ -85,10 +86,12 @@ func New(cfg Config) *Platform {
 		maxRequests = 1000
 	}
 	tokens := newIssuer(cmp.Or(cfg.OrganizationID, DefaultOrganizationID), cfg.Secret, cfg.ClockSkew)
+	answers := new(generator)
 	return &Platform{
 		tokens:   tokens,
 		requests: newRequestLog(maxRequests),
-		router:   newRouter(cmp.Or(cfg.APIKey, DefaultAPIKey), documents, tokens),
+		answers:  answers,
+		router:   newRouter(cmp.Or(cfg.APIKey, DefaultAPIKey), documents, tokens, answers),
 	}
 }
 

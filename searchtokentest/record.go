@@ -20,6 +20,7 @@ const (
 	KindToken     Kind = "token"     // a token call
 	KindSearch    Kind = "search"    // a query
 	KindSuggest   Kind = "suggest"   // query suggestions
+	KindAnswer    Kind = "answer"    // a generated answer, its evaluation, or an agent
 	KindAnalytics Kind = "analytics" // an event of Usage Analytics or of the Event Protocol
 	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience, or the page in its frame
 	KindPreflight Kind = "preflight" // a CORS preflight for a request of any kind
@@ -213,13 +214,17 @@ func (c *call) form() url.Values {
 // is complete when stop returns.
 func (c *call) watchClient() (stop func()) {
 	recorded := make(chan struct{})
-	unwatch := context.AfterFunc(c.Context(), func() {
+	record := func() {
 		defer close(recorded)
 		c.update(func(r *Request) { r.Left = time.Now() })
-	})
+	}
+	unwatch := context.AfterFunc(c.Context(), record)
 	return func() {
-		if !unwatch() {
+		switch {
+		case !unwatch():
 			<-recorded
+		case c.Context().Err() != nil:
+			record() // the handler noticed it first
 		}
 	}
 }

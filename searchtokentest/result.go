@@ -29,8 +29,12 @@ type searchResponse struct {
 	SuggestedFacets         []any               `json:"suggestedFacets"`
 	CategoryFacets          []any               `json:"categoryFacets"`
 	GenerateAutomaticFacets automaticFacets     `json:"generateAutomaticFacets"`
-	ExtendedResults         struct{}            `json:"extendedResults"`
+	ExtendedResults         extendedResults     `json:"extendedResults"`
 	Results                 []result            `json:"results"`
+}
+
+type extendedResults struct {
+	AnswerID string `json:"generativeQuestionAnsweringId,omitempty"` // ID of the stream that answers the query
 }
 
 type automaticFacets struct {

@@ -28,13 +28,15 @@ type operation struct {
 }
 
 // newRouter returns a router for a platform with these documents.
-func newRouter(apiKey string, documents []Document, tokens *issuer) *router {
+func newRouter(apiKey string, documents []Document, tokens *issuer, answers *generator) *router {
 	rt := &router{
 		token:       tokenAPI{apiKey: apiKey, tokens: tokens},
-		search:      searchAPI{documents: newIndex(documents), tokens: tokens},
+		search:      searchAPI{documents: newIndex(documents), tokens: tokens, answers: answers},
 		analytics:   analyticsAPI{tokens: tokens},
 		experiences: experienceAPI{tokens: tokens},
 	}
+	answer := answerAPI{search: &rt.search, answers: answers}
+	const organization, agent = "/rest/organizations/{organization}", "/api/preview/organizations/{organization}/agents/{id}"
 	rt.operations = []operation{
 		{"/rest/search/v2", KindSearch, rt.search.serveSearch},
 		{"/rest/search/v2/querySuggest", KindSuggest, rt.search.serveSuggest},
@@ -42,6 +44,12 @@ func newRouter(apiKey string, documents []Document, tokens *issuer) *router {
 		{"/rest/search/v2/facet", KindOther, rt.search.serveFacetSearch},
 		{"/rest/search/v2/html", KindOther, rt.search.servePreview},
 		{"/rest/search/v2/fields", KindOther, rt.search.serveFields},
+
+		{organization + "/machinelearning/streaming/{id}", KindAnswer, answer.serveStream},
+		{organization + "/answer/v1/configs/{id}/generate", KindAnswer, answer.serveGenerate},
+		{organization + "/answer/v1/configs/{id}/evaluations", KindAnswer, answer.serveEvaluation},
+		{agent + "/answer", KindAnswer, answer.serveAgent},
+		{agent + "/follow-up", KindAnswer, answer.serveAgent},
 	}
 	return rt
 }
@@ -141,7 +149,7 @@ func allowOrigin(h http.Header, r *http.Request) {
 	if origin := r.Header.Get("Origin"); origin != "" {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", "X-Request-ID")
+		h.Set("Access-Control-Expose-Headers", "X-Request-ID, X-Answer-Id")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 type searchAPI struct {
 	documents []*entry
 	tokens    *issuer
+	answers   *generator
 }
 
 // authenticated calls next if the request has a valid search token for the
@@ -171,6 +172,9 @@ func (s *searchAPI) serveSearch(w http.ResponseWriter, c *call, claims *Claims) 
 	page := found[first : first+min(params.NumberOfResults, len(found)-first)]
 
 	response := newSearchResponse(params, facets, len(found), time.Since(start))
+	if params.Recommendation == "" {
+		response.ExtendedResults.AnswerID = s.answers.streamID(question{Q: params.Q, SearchHub: params.SearchHub})
+	}
 	for _, m := range page {
 		r := newResult(m, response.SearchUID)
 		r.IsRecommendation = params.Recommendation != ""
