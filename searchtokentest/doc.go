@@ -50,12 +50,15 @@
 //     @field=="quoted value", joined by AND or white space. A query with any
 //     other expression gets status 400, so it never shows more than it should.
 //     lq, dq and the sort order have no effect.
-//   - querySuggest, plan, facet, html and fields below that path serve what a
-//     search page needs. A query with the parameter recommendation gets its
-//     results as recommendations. html sends [Document.HTML] as it is.
+//   - querySuggest, plan, facet, fields, values, document, text, html and
+//     datastream below that path serve what a search page needs. A query with
+//     the parameter recommendation gets its results as recommendations. html
+//     and datastream send [Document.HTML] as it is.
 //   - Generated answers stream as server-sent events, for a query's answer, for
 //     the Answer API and for agents. [Platform.GenerateAnswers] sets the text
 //     and the pause between events.
+//   - The Commerce API has a product for each document. Insight panels and Case
+//     Assist get the same results as queries.
 //   - Usage Analytics and the Event Protocol accept every event that comes with
 //     a valid token.
 //   - The loaders of both kinds of In-Product Experiences add a button to the

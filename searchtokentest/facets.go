@@ -138,20 +138,31 @@ func (s *searchAPI) serveFacetSearch(w http.ResponseWriter, c *call, claims *Cla
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	type value struct {
-		DisplayValue string `json:"displayValue"`
-		RawValue     string `json:"rawValue"`
-		Count        int    `json:"count"`
-	}
-	response := struct {
-		Values              []value `json:"values"`
-		MoreValuesAvailable bool    `json:"moreValuesAvailable"`
-	}{Values: []value{}}
-	text := strings.ToLower(strings.Trim(params.Query, "*"))
-	for _, v := range countValues(facetRequest{Field: params.Field}.fieldName(), nil, found) {
-		if strings.Contains(strings.ToLower(v.Value), text) && !slices.Contains(params.IgnoreValues, v.Value) {
-			response.Values = append(response.Values, value{v.Value, v.Value, v.NumberOfResults})
+	field := facetRequest{Field: params.Field}.fieldName()
+	writeJSON(w, http.StatusOK, searchFacet(field, params.Query, params.IgnoreValues, found))
+}
+
+// facetSearchResponse is the response to a facet search.
+type facetSearchResponse struct {
+	Values              []facetSearchValue `json:"values"`
+	MoreValuesAvailable bool               `json:"moreValuesAvailable"`
+}
+
+type facetSearchValue struct {
+	DisplayValue string `json:"displayValue"`
+	RawValue     string `json:"rawValue"`
+	Count        int    `json:"count"`
+}
+
+// searchFacet returns the values of a field that contain a text, which may
+// stand between asterisks.
+func searchFacet(field, text string, ignored []string, found []match) facetSearchResponse {
+	response := facetSearchResponse{Values: []facetSearchValue{}}
+	text = strings.ToLower(strings.Trim(text, "*"))
+	for _, v := range countValues(field, nil, found) {
+		if strings.Contains(strings.ToLower(v.Value), text) && !slices.Contains(ignored, v.Value) {
+			response.Values = append(response.Values, facetSearchValue{v.Value, v.Value, v.NumberOfResults})
 		}
 	}
-	writeJSON(w, http.StatusOK, response)
+	return response
 }

@@ -118,7 +118,7 @@ func (q *faultQueue) take(kind Kind, record func() Request) (Fault, bool) {
 	faults := slices.Clone(q.faults)
 	q.mu.Unlock()
 	for _, f := range faults {
-		// The lock is free while Match runs: it may call methods of the Platform.
+		// Match runs without the lock: it may call methods of the Platform.
 		if f.appliesTo(kind, record) && q.use(f) {
 			return f.Fault, true
 		}

@@ -56,8 +56,9 @@ type Config struct {
 
 // Platform does in memory what the Coveo platform does: it issues search
 // tokens, runs queries with them, streams generated answers, accepts analytics
-// events and serves the loaders of In-Product Experiences. It is an [http.Handler], and an
-// [http.RoundTripper] for clients that should not use a socket.
+// events and serves the loaders of In-Product Experiences. It is an
+// [http.Handler], and an [http.RoundTripper] for clients that should not use a
+// socket.
 //
 // The zero Platform does not work; use [New]. All methods are safe for
 // concurrent use. A Platform starts no goroutine that outlives the request it

@@ -9,24 +9,41 @@ import (
 	"slices"
 )
 
-// servePreview serves /rest/search/v2/html: one document as HTML, if the
+// withDocument calls next with the document that the request names, if the
 // token's identities may see it. The parameters are in the query, or in a form.
-func (s *searchAPI) servePreview(w http.ResponseWriter, c *call, claims *Claims) {
-	parameter := func(name string) string { return cmp.Or(c.URL.Query().Get(name), c.form().Get(name)) }
-	params := searchParams{SearchHub: parameter("searchHub")}
-	params.enforce(claims)
-	found, err := s.find(claims, params)
-	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
-		return
+func (s *searchAPI) withDocument(next func(http.ResponseWriter, match)) func(http.ResponseWriter, *call, *Claims) {
+	return func(w http.ResponseWriter, c *call, claims *Claims) {
+		parameter := func(name string) string { return cmp.Or(c.URL.Query().Get(name), c.form().Get(name)) }
+		params := searchParams{SearchHub: parameter("searchHub")}
+		params.enforce(claims)
+		found, err := s.find(claims, params)
+		if err != nil {
+			writeError(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		i := slices.IndexFunc(found, func(m match) bool { return m.uniqueID == parameter("uniqueId") })
+		if i < 0 {
+			writeError(w, http.StatusNotFound, "The document does not exist, or the token may not see it.")
+			return
+		}
+		next(w, found[i])
 	}
-	i := slices.IndexFunc(found, func(m match) bool { return m.uniqueID == parameter("uniqueId") })
-	if i < 0 {
-		writeError(w, http.StatusNotFound, "The document does not exist, or the token may not see it.")
-		return
-	}
+}
+
+// servePreview serves the document as HTML, for html and datastream.
+func servePreview(w http.ResponseWriter, m match) {
 	setDefaultContentType(w.Header(), "text/html; charset=utf-8")
-	_, _ = io.WriteString(w, found[i].preview())
+	_, _ = io.WriteString(w, m.preview())
+}
+
+// serveText serves the document as text.
+func serveText(w http.ResponseWriter, m match) {
+	writeJSON(w, http.StatusOK, map[string]string{"content": m.Title + "\n\n" + m.Excerpt + "\n"})
+}
+
+// serveDocument serves the document as a result of a query.
+func serveDocument(w http.ResponseWriter, m match) {
+	writeJSON(w, http.StatusOK, newResult(m, newID()))
 }
 
 // preview returns the document as HTML.

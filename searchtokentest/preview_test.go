@@ -62,3 +62,18 @@ func TestPreviewReadsTheQueryOrAForm(t *testing.T) {
 		})
 	}
 }
+
+func TestDocumentInOtherForms(t *testing.T) {
+	documents := testDocuments()
+	documents[1].HTML = "<form action=/logout>"
+	p := New(Config{Documents: documents})
+	const id, other = "?uniqueId=1.1$https://example.com/2", "?uniqueId=1.1$https://example.com/3"
+	testCalls(t, p, p.IssueToken(user(alice)), []callTest{
+		{"text", "GET", "/rest/search/v2/text" + id, "", 200, `{"content":"Alice only\n\na Page of hers\n"}`},
+		{"document", "GET", "/rest/search/v2/document" + id, "", 200, `"title":"Alice only"`},
+		{"data stream", "GET", "/rest/search/v2/datastream" + id + "&dataStream=$Thumbnail", "", 200, "<form action=/logout>"},
+		{"text of another user", "GET", "/rest/search/v2/text" + other, "", 404, "may not see it"},
+		{"document of another user", "GET", "/rest/search/v2/document" + other, "", 404, "may not see it"},
+		{"data stream of another user", "GET", "/rest/search/v2/datastream" + other, "", 404, "may not see it"},
+	})
+}

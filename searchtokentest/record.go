@@ -21,10 +21,12 @@ const (
 	KindSearch    Kind = "search"    // a query
 	KindSuggest   Kind = "suggest"   // query suggestions
 	KindAnswer    Kind = "answer"    // a generated answer, its evaluation, or an agent
+	KindCommerce  Kind = "commerce"  // the Commerce API
+	KindService   Kind = "service"   // insight panels and Case Assist
 	KindAnalytics Kind = "analytics" // an event of Usage Analytics or of the Event Protocol
 	KindIPX       Kind = "ipx"       // the loader of an In-Product Experience, or the page in its frame
 	KindPreflight Kind = "preflight" // a CORS preflight for a request of any kind
-	KindOther     Kind = "other"     // query plans, facet search, item previews, fields and unknown paths
+	KindOther     Kind = "other"     // the other operations of the Search API, and unknown paths
 )
 
 // maxRecordedBody is the size limit of Request.Body, in bytes.
@@ -51,7 +53,7 @@ type Request struct {
 	Claims *Claims
 
 	// SearchHub is the search hub in effect: the token's, or else the query's.
-	// It is set for [KindSearch] and [KindSuggest] only.
+	// It is set for queries and query suggestions only.
 	SearchHub string
 
 	// Status is the status of the response. It is 0 while the request is in

@@ -35,14 +35,28 @@ func newRouter(apiKey string, documents []Document, tokens *issuer, answers *gen
 		analytics:   analyticsAPI{tokens: tokens},
 		experiences: experienceAPI{tokens: tokens},
 	}
+	preview := rt.search.withDocument(servePreview)
 	answer := answerAPI{search: &rt.search, answers: answers}
-	const organization, agent = "/rest/organizations/{organization}", "/api/preview/organizations/{organization}/agents/{id}"
+	commerce := commerceAPI{search: &rt.search}
+	service := serviceAPI{search: &rt.search}
+	const (
+		organization = "/rest/organizations/{organization}"
+		agent        = "/api/preview/organizations/{organization}/agents/{id}"
+		products     = organization + "/commerce/v2"
+		insight      = organization + "/insight/v1/configs/{id}"
+		caseAssist   = organization + "/caseassists/{id}"
+	)
 	rt.operations = []operation{
 		{"/rest/search/v2", KindSearch, rt.search.serveSearch},
 		{"/rest/search/v2/querySuggest", KindSuggest, rt.search.serveSuggest},
 		{"/rest/search/v2/plan", KindOther, rt.search.servePlan},
 		{"/rest/search/v2/facet", KindOther, rt.search.serveFacetSearch},
-		{"/rest/search/v2/html", KindOther, rt.search.servePreview},
+		{"/rest/search/v2/values", KindOther, rt.search.serveValues},
+		{"/rest/search/v2/values/batch", KindOther, rt.search.serveValuesBatch},
+		{"/rest/search/v2/html", KindOther, preview},
+		{"/rest/search/v2/datastream", KindOther, preview},
+		{"/rest/search/v2/text", KindOther, rt.search.withDocument(serveText)},
+		{"/rest/search/v2/document", KindOther, rt.search.withDocument(serveDocument)},
 		{"/rest/search/v2/fields", KindOther, rt.search.serveFields},
 
 		{organization + "/machinelearning/streaming/{id}", KindAnswer, answer.serveStream},
@@ -50,6 +64,26 @@ func newRouter(apiKey string, documents []Document, tokens *issuer, answers *gen
 		{organization + "/answer/v1/configs/{id}/evaluations", KindAnswer, answer.serveEvaluation},
 		{agent + "/answer", KindAnswer, answer.serveAgent},
 		{agent + "/follow-up", KindAnswer, answer.serveAgent},
+
+		{products + "/search", KindCommerce, commerce.serveProducts},
+		{products + "/listing", KindCommerce, commerce.serveProducts},
+		{products + "/recommendations", KindCommerce, commerce.serveProducts},
+		{products + "/search/productSuggest", KindCommerce, commerce.serveProducts},
+		{products + "/search/querySuggest", KindCommerce, commerce.serveSuggest},
+		{products + "/search/redirect", KindCommerce, commerce.serveRedirect},
+		{products + "/facet", KindCommerce, commerce.serveFacetSearch},
+		{products + "/badges", KindCommerce, commerce.serveBadges},
+		{products + "/tracking-ids/{trackingId}/badges", KindCommerce, commerce.serveBadges},
+
+		{insight + "/interface", KindService, service.serveInterface},
+		{insight + "/search", KindService, rt.search.serveSearch},
+		{insight + "/querysuggest", KindService, rt.search.serveSuggest},
+		{insight + "/html", KindService, preview},
+		{insight + "/quickview", KindService, preview},
+		{insight + "/answer/{answerId}/generate", KindAnswer, answer.serveGenerate},
+		{organization + "/machinelearning/user/actions", KindService, service.serveUserActions},
+		{caseAssist + "/classify", KindService, service.serveClassifications},
+		{caseAssist + "/documents/suggest", KindService, service.serveDocuments},
 	}
 	return rt
 }

@@ -56,6 +56,33 @@ func TestQueryAPIRefusesOtherRequests(t *testing.T) {
 	})
 }
 
+func TestEveryOperationChecksTokenAndOrganization(t *testing.T) {
+	p := New(Config{})
+	valid, rejected := p.IssueToken(user(alice)), p.IssueToken(user(alice))
+	p.Reject(rejected)
+	for _, o := range p.router.operations {
+		t.Run(o.path, func(t *testing.T) {
+			own := strings.NewReplacer("{organization}", "acme", "{", "", "}", "").Replace(o.path)
+			other := strings.Replace(own, "/acme/", "/globex/", 1)
+			if other == own {
+				other += "?organizationId=globex"
+			}
+			testCalls(t, p, "", []callTest{{"no token", "POST", own, "{}", 401, `"type":"InvalidTokenException"`}})
+			testCalls(t, p, rejected, []callTest{{"rejected", "POST", own, "{}", 419, `"type":"ExpiredTokenException"`}})
+			testCalls(t, p, valid, []callTest{
+				{"another organization", "POST", other, "{}", 404, `"type":"OrganizationNotFoundException"`},
+				{"method", "PUT", own, "{}", 405, `"statusCode":405`},
+			})
+			for _, r := range p.Requests() {
+				if r.Kind != o.kind {
+					t.Errorf("got kind %q of %s, want %q", r.Kind, r.Path, o.kind)
+				}
+			}
+			p.ResetRequests()
+		})
+	}
+}
+
 func TestFormNamesTheOrganization(t *testing.T) {
 	p := New(Config{})
 	token := p.IssueToken(user(alice))

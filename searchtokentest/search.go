@@ -149,8 +149,8 @@ func (s *searchAPI) find(claims *Claims, params searchParams) ([]match, error) {
 	return found, nil
 }
 
-// serveSearch serves GET and POST /rest/search/v2: queries, and recommendations,
-// which are the results of the query in the same request.
+// serveSearch serves GET and POST /rest/search/v2: queries and recommendations.
+// Recommendations are the results of the query in the same request.
 func (s *searchAPI) serveSearch(w http.ResponseWriter, c *call, claims *Claims) {
 	start := time.Now()
 	params, err := parseSearch(c)

@@ -5,6 +5,14 @@ import (
 	"strings"
 )
 
+// completion is a suggested query.
+type completion struct {
+	Expression           string  `json:"expression"`
+	Score                float64 `json:"score"`
+	Highlighted          string  `json:"highlighted"` // "{what the visitor typed}[the rest]"
+	ExecutableConfidence float64 `json:"executableConfidence"`
+}
+
 // serveSuggest serves /rest/search/v2/querySuggest: the titles that begin with
 // the query, of documents that the token's identities may see.
 func (s *searchAPI) serveSuggest(w http.ResponseWriter, c *call, claims *Claims) {
@@ -13,25 +21,29 @@ func (s *searchAPI) serveSuggest(w http.ResponseWriter, c *call, claims *Claims)
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	prefix := params.Q
-	params.Q = ""
 	params.enforce(claims)
 	c.update(func(r *Request) { r.SearchHub = params.SearchHub })
-	found, err := s.find(claims, params)
+	completions, err := s.complete(claims, params)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	type completion struct {
-		Expression           string  `json:"expression"`
-		Score                float64 `json:"score"`
-		Highlighted          string  `json:"highlighted"` // "{what the visitor typed}[the rest]"
-		ExecutableConfidence float64 `json:"executableConfidence"`
-	}
-	response := struct {
+	writeJSON(w, http.StatusOK, struct {
 		Completions []completion `json:"completions"`
 		ResponseID  string       `json:"responseId"`
-	}{Completions: []completion{}, ResponseID: newID()}
+	}{completions, newID()})
+}
+
+// complete returns the titles that begin with the query. params must be
+// enforced.
+func (s *searchAPI) complete(claims *Claims, params searchParams) ([]completion, error) {
+	prefix := params.Q
+	params.Q = ""
+	found, err := s.find(claims, params)
+	if err != nil {
+		return nil, err
+	}
+	completions := []completion{}
 	for _, m := range found {
 		typed, rest, ok := cutPrefixFold(m.Title, prefix)
 		if !ok {
@@ -41,9 +53,9 @@ func (s *searchAPI) serveSuggest(w http.ResponseWriter, c *call, claims *Claims)
 		if typed != "" {
 			highlighted = "{" + typed + "}" + highlighted
 		}
-		response.Completions = append(response.Completions, completion{m.Title, float64(m.score), highlighted, 1})
+		completions = append(completions, completion{m.Title, float64(m.score), highlighted, 1})
 	}
-	writeJSON(w, http.StatusOK, response)
+	return completions, nil
 }
 
 // cutPrefixFold splits s after prefix, like [strings.CutPrefix] but ignoring
