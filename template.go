@@ -111,12 +111,17 @@ type Page struct {
 //
 //   - Parallel calls of the library share one request, which is aborted after
 //     20 seconds.
+//   - Several engines of Headless share the renewed token, if each is built on
+//     window.coveoEngineConfiguration, or on a copy for that engine alone.
 //   - For 1 second after a success, further calls get the same token. After a
 //     status 429, they get it for the time in Retry-After.
 //   - After a failure, further calls fail for 1 second, doubling up to 30
 //     seconds.
 //   - From the fifth of these further calls on, each waits first: 0.25 seconds,
 //     doubling up to 4 seconds.
+//   - If the clock of the device is ahead by more than the life of a token,
+//     Atomic and Headless call before each query. Further calls then get the
+//     same token for 20 seconds, and wait for 0.25 seconds at most.
 //
 // Atomic 3.41 gives up a query if it is the fifth that is refused at the same
 // time. The next query works.

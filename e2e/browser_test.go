@@ -116,15 +116,20 @@ func openTab(t *testing.T, base string) *tab {
 	if err := chromedp.Do(b.ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.do(
-		chromedp.EmulateViewport(1280, 900),
-		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			params := page.AddScriptToEvaluateOnNewDocumentParams{Source: observer}
-			_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, params)
-			return err
-		}),
-	)
+	b.do(chromedp.EmulateViewport(1280, 900))
+	b.onEveryPage(observer)
 	return b
+}
+
+// onEveryPage runs a script in every document that the tab opens, before the
+// page's own scripts.
+func (b *tab) onEveryPage(script string) {
+	b.t.Helper()
+	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		params := page.AddScriptToEvaluateOnNewDocumentParams{Source: script}
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, params)
+		return err
+	}))
 }
 
 // listen records messages on the console, from the page and from the browser.

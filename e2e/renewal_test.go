@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 	"github.com/searchtoken/searchtoken"
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
@@ -127,6 +128,73 @@ func TestParallelRenewalsShareOneRequest(t *testing.T) {
 	}
 	if got := w.renewals.Load(); got != 1 {
 		t.Errorf("got %d requests to the renewal route, want 1", got)
+	}
+}
+
+// TestEnginesShareTheRenewedToken builds a second engine on the configuration
+// of the page. It gets the token that the first engine has renewed, and nothing
+// is wrong with that token.
+func TestEnginesShareTheRenewedToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.visit(t, "/headless")
+	b.do(chromedp.Evaluate[chromedp.Void](`import(document.querySelector("[data-library]").dataset.library).then(
+		(headless) => { window.second = headless.buildSearchEngine({configuration: coveoEngineConfiguration}); })`,
+		chromedp.EvalAwaitPromise))
+	w.platform.RejectAll()
+	b.search("office")
+	waitFor(b, titles(alice, "office"), "e2e.titles()")
+	b.do(chromedp.Sleep(2 * time.Second)) // longer than the engines share one renewal
+
+	b.do(chromedp.Evaluate[chromedp.Void]("second.executeFirstSearch()"))
+	waitFor(b, len(titles(alice, "")), "second.state.search.results.length")
+	if got := w.renewals.Load(); got != 1 {
+		t.Errorf("got %d requests to the renewal route, want 1", got)
+	}
+	if diff := cmp.Diff([]string(nil), b.messages("error: searchtoken: ")); diff != "" {
+		t.Errorf("console messages (-want +got):\n%s", diff)
+	}
+
+	const same = "coveoEngine.then((first) => first.state.configuration.accessToken === coveoEngineConfiguration.accessToken)"
+	if !eval[bool](b, same) {
+		t.Error("the configuration for further engines has another token than the first engine, want the renewed one")
+	}
+}
+
+// TestClockThatIsAheadIsNamedOnce: by the visitor's clock, every token has
+// expired. Atomic and Headless then renew the token before each query, although
+// the platform accepts it.
+func TestClockThatIsAheadIsNamedOnce(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/jsui", "/atomic", "/headless"} {
+		t.Run(path[1:], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			b := openTab(t, w.url)
+			b.onEveryPage(`Date.now = ((now) => () => now() + 26 * 3600 * 1000)(Date.now);`)
+			b.logIn(alice)
+			b.open(path)
+			waitFor(b, titles(alice, ""), "e2e.titles()")
+			for range 4 {
+				for _, word := range []string{"office", "review"} {
+					b.searchByKeys(word)
+					waitFor(b, titles(alice, word), "e2e.titles()")
+					b.do(chromedp.Sleep(1500 * time.Millisecond)) // longer than a renewed token is shared
+				}
+			}
+			const clock = "error: searchtoken: by the clock of this device, the search token that was renewed at " +
+				"/coveo/token has expired: if the clock is ahead, Atomic and Headless renew the token before each query"
+			want := []string{clock}
+			if path == "/jsui" {
+				want = nil // looks at no clock
+			}
+			if diff := cmp.Diff(want, b.messages("error: searchtoken: ")); diff != "" {
+				t.Errorf("console messages (-want +got):\n%s", diff)
+			}
+			if got := w.renewals.Load(); got > 4 {
+				t.Errorf("got %d requests to the renewal route, want at most 4", got)
+			}
+		})
 	}
 }
 
