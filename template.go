@@ -146,7 +146,7 @@ func FuncMap() template.FuncMap {
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-var templates = template.Must(template.ParseFS(templateFiles, "templates/*.html"))
+var templates = template.Must(snippet.ParseFS(templateFiles, "templates/*.html"))
 
 // The slots for the values that differ from request to request. Pages that
 // differ in nothing else share a compiled snippet.

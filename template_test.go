@@ -176,6 +176,25 @@ func TestSnippetAllocatesLittle(t *testing.T) {
 	}
 }
 
+// TestSnippetsHaveNoIndentation: the source of the scripts is indented, and may
+// have no template literals, which would lose theirs.
+func TestSnippetsHaveNoIndentation(t *testing.T) {
+	page := &searchtoken.Page{
+		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/renew", Nonce: "bm9uY2U=",
+	}
+	for f, call := range calls {
+		out, err := render(t, call, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			if strings.TrimSpace(line) == "" || line[0] == ' ' || strings.Contains(line, "`") {
+				t.Errorf("%s: got a line that is empty, is indented or has a template literal: %q", f, line)
+			}
+		}
+	}
+}
+
 func TestTemplateFunctionsAreSafeForConcurrentUse(t *testing.T) {
 	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(calls[searchtoken.Headless]))
 	var wg sync.WaitGroup
