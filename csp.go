@@ -63,6 +63,9 @@ var base64Nonce = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
 // each source is needed: without it, a part of the page is blocked.
 func (p *Page) cspRequirements(f FrontEnd, pairs []string) ([]csp.Requirement, error) {
 	o, err := parseOptions(f, pairs)
+	if err == nil && p != nil {
+		err = p.checkProxy(f)
+	}
 	if err != nil || p.placeholderComment() != "" {
 		return nil, err
 	}
@@ -76,9 +79,12 @@ func (p *Page) cspRequirements(f FrontEnd, pairs []string) ([]csp.Requirement, e
 		sources = append([]string{"'nonce-" + p.Nonce + "'"}, sources...)
 		return csp.Requirement{Directive: directive, Sources: sources, NonceSubstitute: origin}
 	}
-	platform, analytics := p.endpoints()
-	connect := allow("connect-src", originOf(platform), originOf(analytics))
-	if p.RenewURL != "" {
+	connect := allow("connect-src")
+	if p.ProxyURL == "" {
+		platform, analytics := p.endpoints()
+		connect.Sources = append(connect.Sources, originOf(platform), originOf(analytics))
+	}
+	if p.ProxyURL != "" || p.RenewURL != "" {
 		connect.Sources = append(connect.Sources, "'self'")
 	}
 	assets := o["assets"]

@@ -30,6 +30,7 @@ func TestCSPAllowsWhatEachFrontEndNeeds(t *testing.T) {
 	}
 	hipaa := with(func(p *searchtoken.Page) { p.Environment = searchtoken.EnvHIPAA })
 	europe := with(func(p *searchtoken.Page) { p.PlatformURL = "https://platform-eu.cloud.coveo.com" })
+	proxied := with(func(p *searchtoken.Page) { p.ProxyURL = "/coveo" })
 	standIn := with(func(p *searchtoken.Page) {
 		p.PlatformURL, p.AnalyticsURL = "http://127.0.0.1:1234/path", "http://127.0.0.1:1234"
 	})
@@ -125,6 +126,33 @@ func TestCSPAllowsWhatEachFrontEndNeeds(t *testing.T) {
 			frontEnd: searchtoken.Headless,
 			want: "default-src 'none'" + scripts + "; connect-src https://my_proxy.example.com:8443 " + events +
 				" 'self'",
+		},
+
+		// Through the site.
+		{
+			name: "JSUI through the site", page: proxied, frontEnd: searchtoken.JSUI,
+			want: "default-src 'none'" + scripts + styles + inline +
+				"; font-src " + cdn + " https://staticdev.cloud.coveo.com; img-src " + cdn + "; connect-src 'self'",
+		},
+		{
+			name: "Atomic through the site", page: proxied, frontEnd: searchtoken.Atomic,
+			want: "default-src 'none'" + scripts + styles + inline + "; connect-src 'self' " + cdn,
+		},
+		{
+			name: "Atomic and its texts and icons through the site", page: proxied, policy: "default-src 'self'",
+			frontEnd: searchtoken.Atomic, options: []string{"assets", "https://www.example.com"},
+			want: "default-src 'self'; script-src 'self' 'nonce-bm9uY2U+'; style-src 'self' 'nonce-bm9uY2U+'" + inline +
+				"; connect-src 'self' https://www.example.com",
+		},
+		{
+			name: "Headless through the site", page: proxied, frontEnd: searchtoken.Headless,
+			want: "default-src 'none'" + scripts + "; connect-src 'self'",
+		},
+		{
+			name:   "Headless of HIPAA through the site, which allows itself",
+			page:   with(func(p *searchtoken.Page) { p.Environment, p.ProxyURL = searchtoken.EnvHIPAA, "/coveo" }),
+			policy: "connect-src 'self'", frontEnd: searchtoken.Headless,
+			want: "connect-src 'self'",
 		},
 
 		// Instead of the nonce.

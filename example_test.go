@@ -628,6 +628,21 @@ func ExampleFuncMap() {
 	// nonce="bm9uY2U"></script>
 }
 
+// A template engine other than html/template takes the snippet as HTML that it
+// must not escape: with templ, templ.Raw(snippet).
+func ExamplePage_Snippet() {
+	page := &searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
+	snippet, err := page.Snippet(searchtoken.IPX, "page")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(strings.ReplaceAll(string(snippet), " ", "\n"))
+	// Output:
+	// <script
+	// defer
+	// src="https://platform.cloud.coveo.com/rest/organizations/acme/pages/page/inappwidget/loader?access_token=a.b.c"></script>
+}
+
 // A handler adds what its page needs to the policy of the site.
 func ExamplePage_CSP() {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,10 @@ const (
 	headlessVersion = "3"
 )
 
+// proxiedToken is the token of a page with a ProxyURL. Headless refuses an empty
+// one.
+const proxiedToken = "proxied"
+
 // assetsOrigin is Coveo's CDN, the same one in every environment.
 const assetsOrigin = "https://static.cloud.coveo.com"
 
@@ -118,8 +122,8 @@ type templateData struct {
 	StyleSheet, Library string   // URLs
 	Scripts             []string // URLs of the scripts to load after the library
 	Integrity, Nonce    string
-	Renews              bool // the page has a RenewURL
-	Page, Assets        any  // become JavaScript objects; Assets may be nil
+	Renews              bool // the page renews its token
+	Page, Assets, Proxy any  // become JavaScript objects; Assets and Proxy may be nil
 }
 
 // templateInput returns the name of the file in templates/ that starts f, and
@@ -128,15 +132,18 @@ func (f FrontEnd) templateInput(p *Page, args []string) (file string, data templ
 	data = templateData{Nonce: p.Nonce, Renews: p.RenewURL != ""}
 	switch f {
 	case IPX:
-		data.Library, err = p.ipxLoader(f, args[0], "pages", "inappwidget/loader")
+		data.Library, err = p.ipxLoader(f, args, "pages", "inappwidget/loader")
 		return "ipx.html", data, err
 	case IPXBuilder:
-		data.Library, err = p.ipxLoader(f, args[0], "ipxinterface/v1/interfaces", "loader")
+		data.Library, err = p.ipxLoader(f, args, "ipxinterface/v1/interfaces", "loader")
 		return "ipx.html", data, err
 	}
 	o, err := parseOptions(f, args)
 	if err != nil {
 		return "", templateData{}, err
+	}
+	if p.ProxyURL != "" {
+		data.Proxy = map[string]any{"url": p.ProxyURL, "direct": p.directURLs(), "accessToken": proxiedToken}
 	}
 	switch f {
 	case JSUI:
@@ -163,15 +170,18 @@ func (d *templateData) startJSUI(p *Page, o options) {
 		d.Scripts = []string{base + "/js/cultures/" + culture + ".js"}
 	}
 	platform, analytics := p.endpoints()
-	d.Page = map[string]any{
+	page := map[string]any{
 		"root":           o["root"],
 		"organizationId": p.OrganizationID,
-		"accessToken":    p.Token.Value,
 		"renewUrl":       p.RenewURL,
 		// JSUI does not derive the organization's endpoints.
 		"restUri":   platform + "/rest/search",
 		"analytics": p.withSearchHub(map[string]any{"endpoint": analytics + "/rest/ua"}),
 	}
+	if p.ProxyURL == "" {
+		page["accessToken"] = p.Token.Value
+	}
+	d.Page = page
 }
 
 func (d *templateData) startAtomic(p *Page, o options) {
@@ -195,7 +205,8 @@ func (d *templateData) startHeadless(p *Page, o options) {
 // Atomic takes as well. Headless derives the organization's production
 // endpoints; all others are set as proxies. That includes those of other
 // environments, because Headless 3.50 and Atomic 3.41 forget the environment
-// when they renew a token.
+// when they renew a token. Headless refuses a URL without an origin: the script
+// adds the site's to a ProxyURL.
 func (p *Page) engineConfiguration() map[string]any {
 	platform, analytics := p.endpoints()
 	ownPlatform, ownAnalytics := ownEndpoints(p.OrganizationID, p.Environment)
@@ -227,11 +238,21 @@ func (p *Page) withSearchHub(m map[string]any) map[string]any {
 	return m
 }
 
-// endpoints returns the base URLs of p. The default is the organization's own
-// endpoints.
+// endpoints returns the base URLs of the calls of a front end. The default is
+// the organization's own endpoints.
 func (p *Page) endpoints() (platform, analytics string) {
 	platform, analytics = ownEndpoints(p.OrganizationID, p.Environment)
-	return cmp.Or(strings.TrimRight(p.PlatformURL, "/"), platform), cmp.Or(strings.TrimRight(p.AnalyticsURL, "/"), analytics)
+	return cmp.Or(p.ProxyURL, strings.TrimRight(p.PlatformURL, "/"), platform),
+		cmp.Or(p.ProxyURL, strings.TrimRight(p.AnalyticsURL, "/"), analytics)
+}
+
+// directURLs returns the base URLs of calls that a front end makes without
+// regard to its proxies, and those that the page is configured with.
+func (p *Page) directURLs() []string {
+	platform, analytics := ownEndpoints(p.OrganizationID, p.Environment)
+	urls := []string{platform, analytics, strings.TrimRight(p.PlatformURL, "/"), strings.TrimRight(p.AnalyticsURL, "/")}
+	slices.Sort(urls)
+	return slices.DeleteFunc(slices.Compact(urls), func(u string) bool { return u == "" })
 }
 
 // ipxID matches the id of a page or an interface. The ids that are known are
@@ -239,13 +260,29 @@ func (p *Page) endpoints() (platform, analytics string) {
 var ipxID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // ipxLoader returns the URL of the script that loads an In-Product Experience.
-func (p *Page) ipxLoader(f FrontEnd, id, collection, loader string) (string, error) {
+func (p *Page) ipxLoader(f FrontEnd, args []string, collection, loader string) (string, error) {
+	if len(args) != 1 {
+		return "", fmt.Errorf("searchtoken: %s: takes one argument, an id, but got %d", f, len(args))
+	}
+	id := args[0]
 	if !ipxID.MatchString(id) {
 		return "", fmt.Errorf("searchtoken: %s: %q is not an id (letters, digits, hyphens and underscores)", f, redact.Truncate(id))
+	}
+	if err := p.checkProxy(f); err != nil {
+		return "", err
 	}
 	organization := p.ipxPlatform() + "/rest/organizations/" + url.PathEscape(p.OrganizationID)
 	query := url.Values{"access_token": {p.Token.Value}}
 	return organization + "/" + collection + "/" + id + "/" + loader + "?" + query.Encode(), nil
+}
+
+// checkProxy returns an error if f cannot start on p, because its calls do not
+// go through the site.
+func (p *Page) checkProxy(f FrontEnd) error {
+	if p.ProxyURL == "" || f != IPX && f != IPXBuilder {
+		return nil
+	}
+	return fmt.Errorf("searchtoken: %s: needs the token in the page, but the page has a ProxyURL: use a route without ProxyURL", f)
 }
 
 // ipxPlatform returns the base URL of the loaders. The default is the

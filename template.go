@@ -1,6 +1,7 @@
 package searchtoken
 
 import (
+	"cmp"
 	"embed"
 	"html/template"
 	"net/http"
@@ -134,13 +135,34 @@ type Page struct {
 // token.
 func FuncMap() template.FuncMap {
 	funcs := template.FuncMap{}
-	for _, f := range []FrontEnd{JSUI, Atomic, Headless} {
-		funcs[string(f)] = func(p *Page, options ...string) (template.HTML, error) { return f.render(p, options) }
-	}
-	for _, f := range []FrontEnd{IPX, IPXBuilder} {
-		funcs[string(f)] = func(p *Page, id string) (template.HTML, error) { return f.render(p, []string{id}) }
+	for f := range optionDefaults {
+		funcs[string(f)] = func(p *Page, args ...string) (template.HTML, error) { return p.Snippet(f, args...) }
 	}
 	return funcs
+}
+
+// Snippet returns what the template function of f renders, for template engines
+// other than html/template. The arguments and the errors are those of the
+// function: options, or the id for [IPX] and [IPXBuilder]. p may be nil. It is
+// safe for concurrent use as long as nobody modifies the Page.
+func (p *Page) Snippet(f FrontEnd, args ...string) (template.HTML, error) {
+	if comment := p.placeholderComment(); comment != "" {
+		_, _, err := f.templateInput(cmp.Or(p, &Page{}), args) // report bad arguments even so
+		return comment, err
+	}
+	key := snippetKey{
+		f, "",
+		p.OrganizationID, p.Environment, p.PlatformURL, p.AnalyticsURL, p.RenewURL, p.ProxyURL,
+		p.Nonce != "", p.SearchHub != "",
+	}
+	if len(args) > 0 {
+		key.args = string(appendStrings(nil, args))
+	}
+	s, err := compiled.Get(key, func() (*snippet.Snippet, error) { return p.compile(f, args) })
+	if err != nil {
+		return "", err
+	}
+	return s.Fill(p.Token.Value, p.Nonce, p.SearchHub)
 }
 
 //go:embed templates/*.html
@@ -160,55 +182,24 @@ var (
 // snippetKey is everything that two compiled snippets can differ in. Most sites
 // have a few; one takes about 4 KB.
 type snippetKey struct {
-	frontEnd                            FrontEnd
-	args                                string
-	organizationID                      string
-	environment                         Environment
-	platformURL, analyticsURL, renewURL string
-	hasNonce, hasSearchHub              bool
+	frontEnd                                      FrontEnd
+	args                                          string
+	organizationID                                string
+	environment                                   Environment
+	platformURL, analyticsURL, renewURL, proxyURL string
+	hasNonce, hasSearchHub                        bool
 }
 
 var compiled snippet.Cache[snippetKey]
 
-// render renders the snippet of a page that has a token, and otherwise a
-// comment.
-func (f FrontEnd) render(p *Page, args []string) (template.HTML, error) {
-	if comment := p.placeholderComment(); comment != "" {
-		_, _, err := f.templateInput(&Page{}, args) // report bad arguments even so
-		return comment, err
-	}
-	key := snippetKey{
-		f, "",
-		p.OrganizationID, p.Environment, p.PlatformURL, p.AnalyticsURL, p.RenewURL,
-		p.Nonce != "", p.SearchHub != "",
-	}
-	if len(args) > 0 {
-		key.args = string(appendStrings(nil, args))
-	}
-	s, err := compiled.Get(key, func() (*snippet.Snippet, error) { return f.compile(p, args) })
-	if err != nil {
-		return "", err
-	}
-	return s.Fill(p.Token.Value, p.Nonce, p.SearchHub)
-}
-
-// compile returns the snippet for all pages that differ from p in their values
-// only.
-func (f FrontEnd) compile(p *Page, args []string) (*snippet.Snippet, error) {
+// compile returns the snippet of f for all pages that differ from p in their
+// values only.
+func (p *Page) compile(f FrontEnd, args []string) (*snippet.Snippet, error) {
 	token := slotToken
 	if f == IPX || f == IPXBuilder {
 		token = slotTokenInURL
 	}
-	file, data, err := f.templateInput(p.withPlaceholders(token), args)
-	if err != nil {
-		return nil, err
-	}
-	return snippet.Compile(templates, file, data, token, slotNonce, slotSearchHub)
-}
-
-// withPlaceholders returns a copy of p with placeholders instead of values.
-// Empty values stay empty: the templates leave out what depends on them.
-func (p *Page) withPlaceholders(token *snippet.Slot) *Page {
+	// Empty values stay empty: the templates leave out what depends on them.
 	page := *p
 	page.Token.Value = token.Placeholder()
 	if p.Nonce != "" {
@@ -217,7 +208,14 @@ func (p *Page) withPlaceholders(token *snippet.Slot) *Page {
 	if p.SearchHub != "" {
 		page.SearchHub = slotSearchHub.Placeholder()
 	}
-	return &page
+	if p.ProxyURL != "" {
+		page.Token.Value, page.RenewURL = proxiedToken, "" // the site has the token, and renews it
+	}
+	file, data, err := f.templateInput(&page, args)
+	if err != nil {
+		return nil, err
+	}
+	return snippet.Compile(templates, file, data, token, slotNonce, slotSearchHub)
 }
 
 // placeholderComment returns the comment to render instead of a snippet. It is

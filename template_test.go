@@ -6,8 +6,10 @@ import (
 	"html"
 	"html/template"
 	"io"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,9 @@ var calls = map[searchtoken.FrontEnd]string{
 	searchtoken.IPX:        `{{coveoIPX . "id"}}`,
 	searchtoken.IPXBuilder: `{{coveoIPXBuilder . "id"}}`,
 }
+
+// proxied are the front ends that work on a page with a ProxyURL.
+var proxied = []searchtoken.FrontEnd{searchtoken.JSUI, searchtoken.Atomic, searchtoken.Headless}
 
 // The pages differ in one thing each, and are rendered in turns.
 func TestPagesThatDifferHaveDifferentSnippets(t *testing.T) {
@@ -47,6 +52,8 @@ func TestPagesThatDifferHaveDifferentSnippets(t *testing.T) {
 		"analytics":             func(p *searchtoken.Page) { p.AnalyticsURL = "https://analytics.example.com" },
 		"no renewal":            func(p *searchtoken.Page) { p.RenewURL = "" },
 		"renewal elsewhere":     func(p *searchtoken.Page) { p.RenewURL = "/other" },
+		"through the site":      func(p *searchtoken.Page) { p.ProxyURL = "/coveo" },
+		"through another path":  func(p *searchtoken.Page) { p.ProxyURL = "/other" },
 		"hub":                   func(p *searchtoken.Page) { p.SearchHub = "other" },
 		"hub with a quote":      func(p *searchtoken.Page) { p.SearchHub = `"` },
 		"no hub":                func(p *searchtoken.Page) { p.SearchHub = "" },
@@ -63,7 +70,7 @@ func TestPagesThatDifferHaveDifferentSnippets(t *testing.T) {
 		variant{"assets", base, `"assets" "https://assets.example.com"`},
 	)
 
-	for _, f := range []searchtoken.FrontEnd{searchtoken.JSUI, searchtoken.Atomic, searchtoken.Headless} {
+	for _, f := range proxied {
 		variantOf := map[string]string{} // by snippet
 		for range 2 {
 			for _, v := range variants {
@@ -103,7 +110,7 @@ func TestSnippetsLeaveOutWhatThePageDoesNotHave(t *testing.T) {
 	plain := searchtoken.Page{OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}}
 	nonce, hub := plain, plain
 	nonce.Nonce, hub.SearchHub = "abc+", "hub"
-	for _, f := range []searchtoken.FrontEnd{searchtoken.JSUI, searchtoken.Atomic, searchtoken.Headless} {
+	for _, f := range proxied {
 		for _, page := range []*searchtoken.Page{&plain, &nonce, &plain, &hub, &plain} {
 			out, err := render(t, calls[f], page)
 			if err != nil {
@@ -159,20 +166,74 @@ func TestSnippetsEscapeTheirValuesAsHTMLTemplateDoes(t *testing.T) {
 	}
 }
 
+// TestNoTokenOnAPageWithAProxyURL searches the snippet for any part of the token
+// and for its renewal.
+func TestNoTokenOnAPageWithAProxyURL(t *testing.T) {
+	for name, page := range map[string]searchtoken.Page{
+		"plain":     {},
+		"full":      {RenewURL: "/renew", SearchHub: "hub", Nonce: "bm9uY2U=", Environment: searchtoken.EnvHIPAA},
+		"elsewhere": {PlatformURL: "https://platform.example.com", AnalyticsURL: "https://analytics.example.com"},
+	} {
+		page.OrganizationID, page.ProxyURL = "acme", "/coveo"
+		page.Token.Value = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
+		for _, f := range proxied {
+			for range 2 { // compiled, and from the cache
+				out, err := page.Snippet(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, part := range append(strings.Split(page.Token.Value, "."), "renewAccessToken", "/renew") {
+					if strings.Contains(string(out), part) {
+						t.Errorf("%s, %s: the snippet contains %q:\n%s", name, f, part, out)
+					}
+				}
+				if !strings.Contains(string(out), `"/coveo`) {
+					t.Errorf("%s, %s: the snippet does not contain the ProxyURL:\n%s", name, f, out)
+				}
+			}
+		}
+	}
+}
+
+// TestExperiencesRefuseAProxyURL with a token and without one.
+func TestExperiencesRefuseAProxyURL(t *testing.T) {
+	for _, f := range []searchtoken.FrontEnd{searchtoken.IPX, searchtoken.IPXBuilder} {
+		want := "searchtoken: " + string(f) + ": needs the token in the page, but the page has a ProxyURL: " +
+			"use a route without ProxyURL"
+		for name, token := range map[string]string{"with a token": "a.b.c", "without a token": ""} {
+			page := &searchtoken.Page{
+				OrganizationID: "acme", Token: searchtoken.Token{Value: token}, ProxyURL: "/coveo", Nonce: "bm9uY2U=",
+			}
+			if out, err := page.Snippet(f, "id"); err == nil || err.Error() != want || strings.Contains(string(out), "<script") {
+				t.Errorf("%s, %s: got snippet %q and error %v, want error %q", f, name, out, err, want)
+			}
+			if policy, err := page.CSP("", f); err == nil || err.Error() != want || policy != "" {
+				t.Errorf("%s, %s: got policy %q and error %v, want error %q", f, name, policy, err, want)
+			}
+		}
+	}
+}
+
 // A snippet is compiled once, not for each request.
 func TestSnippetAllocatesLittle(t *testing.T) {
-	page := &searchtoken.Page{
+	direct := &searchtoken.Page{
 		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, SearchHub: "hub", Nonce: "bm9uY2U=",
 	}
-	snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse("{{coveoJSUI .}}"))
-	got := testing.AllocsPerRun(1000, func() {
-		if err := snippet.Execute(io.Discard, page); err != nil {
-			t.Fatal(err)
+	throughTheSite := *direct
+	throughTheSite.ProxyURL = "/coveo"
+	for _, f := range proxied {
+		snippet := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Parse(calls[f]))
+		for name, page := range map[string]*searchtoken.Page{"direct": direct, "through the site": &throughTheSite} {
+			got := testing.AllocsPerRun(1000, func() {
+				if err := snippet.Execute(io.Discard, page); err != nil {
+					t.Fatal(err)
+				}
+			})
+			const most = 12 // html/template makes 11 of them
+			if got > most {
+				t.Errorf("%s, %s: a compiled snippet makes %v allocations, want at most %d", f, name, got, most)
+			}
 		}
-	})
-	const most = 12 // html/template makes 11 of them
-	if got > most {
-		t.Errorf("a compiled snippet makes %v allocations, want at most %d", got, most)
 	}
 }
 
@@ -182,11 +243,24 @@ func TestSnippetsHaveNoIndentation(t *testing.T) {
 	page := &searchtoken.Page{
 		OrganizationID: "acme", Token: searchtoken.Token{Value: "a.b.c"}, RenewURL: "/renew", Nonce: "bm9uY2U=",
 	}
+	throughTheSite := *page
+	throughTheSite.ProxyURL = "/coveo"
+	snippets := map[searchtoken.FrontEnd]string{}
 	for f, call := range calls {
 		out, err := render(t, call, page)
 		if err != nil {
 			t.Fatal(err)
 		}
+		snippets[f] = out
+	}
+	for _, f := range proxied {
+		out, err := throughTheSite.Snippet(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snippets[f+" through the site"] = string(out)
+	}
+	for f, out := range snippets {
 		for line := range strings.Lines(out) {
 			if strings.TrimSpace(line) == "" || line[0] == ' ' || strings.Contains(line, "`") {
 				t.Errorf("%s: got a line that is empty, is indented or has a template literal: %q", f, line)
@@ -249,7 +323,23 @@ func TestHostileValuesChangeNoMarkup(t *testing.T) {
 		}
 		return n
 	}
-	for _, text := range calls {
+	texts := slices.Collect(maps.Values(calls))
+	for _, f := range proxied {
+		texts = append(texts, `{{with throughTheSite .}}`+calls[f]+`{{end}}`)
+	}
+	funcs := template.FuncMap{"throughTheSite": func(p *searchtoken.Page) *searchtoken.Page {
+		proxied := *p
+		proxied.ProxyURL = p.RenewURL
+		return &proxied
+	}}
+	render := func(t *testing.T, text string, p *searchtoken.Page) (string, error) {
+		t.Helper()
+		tmpl := template.Must(template.New("").Funcs(searchtoken.FuncMap()).Funcs(funcs).Parse(text))
+		var b strings.Builder
+		err := tmpl.Execute(&b, p)
+		return b.String(), err
+	}
+	for _, text := range texts {
 		benign, err := render(t, text, page("benign"))
 		if err != nil {
 			t.Fatal(err)
