@@ -73,6 +73,7 @@ func newApp(t *testing.T, a app) *world {
 			`<link rel="icon" href="data:,">{{template "snippet" .}}</head><body><main>` + a.body + `</main></body></html>`))
 	mux := http.NewServeMux()
 	mux.Handle("/coveo/token", m.RenewHandler())
+	mux.Handle("/coveo/", m.ProxyHandler())
 	mux.Handle("/", m.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		p, _ := searchtoken.FromContext(r.Context())
 		if a.page != nil {
