@@ -204,20 +204,27 @@ func isTimeout(err error) bool {
 // network or from ctx. After a 401, Issue calls Credential again, and repeats
 // the request once if the key has changed.
 func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
+	t, _, err := c.issue(ctx, p)
+	return t, err
+}
+
+// issue is Issue, and also returns the time of the answer on Coveo's clock. It
+// is zero if there is no answer, or one without a Date.
+func (c *Client) issue(ctx context.Context, p TokenParams) (t Token, answered time.Time, err error) {
 	if err := p.Validate(); err != nil {
-		return Token{}, err
+		return Token{}, time.Time{}, err
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
-		return Token{}, fmt.Errorf("searchtoken: encoding the token request: %w", err)
+		return Token{}, time.Time{}, fmt.Errorf("searchtoken: encoding the token request: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.http.Timeout)
 	defer cancel()
 	key, err := c.readKey(ctx)
 	if err != nil {
-		return Token{}, err
+		return Token{}, time.Time{}, err
 	}
-	t, err := c.request(ctx, p, body, key)
+	t, answered, err = c.request(ctx, p, body, key)
 	var api *APIError
 	if errors.As(err, &api) && api.StatusCode == http.StatusUnauthorized {
 		// Only a key that is replaced at this moment differs.
@@ -225,7 +232,7 @@ func (c *Client) Issue(ctx context.Context, p TokenParams) (Token, error) {
 			return c.request(ctx, p, body, another)
 		}
 	}
-	return t, err
+	return t, answered, err
 }
 
 // readKey returns the API key.
@@ -242,10 +249,10 @@ func (c *Client) readKey(ctx context.Context) (string, error) {
 }
 
 // request makes one call, with p encoded as body.
-func (c *Client) request(ctx context.Context, p TokenParams, body []byte, key string) (Token, error) {
+func (c *Client) request(ctx context.Context, p TokenParams, body []byte, key string) (t Token, answered time.Time, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return Token{}, fmt.Errorf("searchtoken: %w", err)
+		return Token{}, time.Time{}, fmt.Errorf("searchtoken: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
 	req.Header.Set("Content-Type", "application/json")
@@ -259,21 +266,24 @@ func (c *Client) request(ctx context.Context, p TokenParams, body []byte, key st
 	secrets := append(namesIn(p), key)
 	if err != nil {
 		// The error may quote a malformed response.
-		return Token{}, redacted(fmt.Errorf("searchtoken: requesting a token from Coveo: %w", err), secrets...)
+		err = fmt.Errorf("searchtoken: requesting a token from Coveo: %w%s", err, networkHint(err))
+		return Token{}, time.Time{}, redacted(err, secrets...)
 	}
 	defer resp.Body.Close()
+	date := resp.Header.Get("Date")
+	answered, _ = http.ParseTime(date)
 	value, apiErr, err := readAnswer(resp)
 	if err != nil {
-		return Token{}, redacted(err, secrets...)
+		return Token{}, answered, redacted(err, secrets...)
 	}
 	if apiErr != nil {
-		return Token{}, apiErr.redacted(secrets...)
+		return Token{}, answered, apiErr.redacted(secrets...)
 	}
-	issued, err := issuedAt(value, requested, resp.Header.Get("Date"))
+	issued, err := issuedAt(value, requested, date)
 	if err != nil {
-		return Token{}, err
+		return Token{}, answered, err
 	}
-	return Token{Value: value, Issued: issued, Expiry: expiry(value, issued, p.validFor())}, nil
+	return Token{Value: value, Issued: issued, Expiry: expiry(value, issued, p.validFor())}, answered, nil
 }
 
 var (

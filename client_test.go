@@ -955,20 +955,38 @@ func TestSecretsOfAFileMayEndWithANewline(t *testing.T) {
 // TestHintNamesTheLikelyCauseOfARefusal looks for the hint in the log line of a
 // failed fetch.
 func TestHintNamesTheLikelyCauseOfARefusal(t *testing.T) {
-	const hint = `hint="is it a key of the Authenticated search template, and of this organization?"`
+	const key = "is it a key of the Authenticated search template, and of this organization?"
 	for _, tt := range []struct {
-		status int
-		want   bool
-	}{{401, true}, {403, true}, {400, false}, {404, false}, {429, false}, {500, false}, {503, false}} {
-		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
+		name, body string
+		status     int
+		want       string
+	}{
+		{"key that Coveo does not know", `{"message":"Invalid access token.","errorCode":"UNAUTHORIZED"}`, 401, key},
+		{"key without the privilege", `{"message":"Forbidden","type":"AccessDeniedException"}`, 403, key},
+		{"key that has expired", `{"message":"The API key has Expired."}`, 401, "has the API key expired?"},
+		{
+			"key that was disabled", `{"type":"DISABLED_FOR_INACTIVITY"}`, 403,
+			"is the API key disabled, because nobody used it for long or because it was exposed?",
+		},
+		{"organization that is paused", `{"errorCode":"ORGANIZATION_PAUSED"}`, 500, "is the organization paused?"},
+		{
+			"organization that does not exist", `{"type":"OrganizationNotFoundException"}`, 404,
+			"are OrganizationID, Environment and PlatformURL right?",
+		},
+		{"redirect", ``, 302, "does another server than Coveo answer at PlatformURL, or a proxy on the way?"},
+		{"request that Coveo refuses", `{"message":"The filter has expired."}`, 400, ""},
+		{"throttled", `{}`, 429, ""},
+		{"down", `{}`, 503, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
 				h.configure(searchtoken.Config{APIKey: apiKey, HTTPClient: &http.Client{
-					Transport: roundTripper(func(*http.Request) (*http.Response, error) { return respond(tt.status, `{}`, nil), nil }),
+					Transport: roundTripper(func(*http.Request) (*http.Response, error) { return respond(tt.status, tt.body, nil), nil }),
 				}})
 				h.get("ann")
-				lines := h.log.take()
-				if len(lines) == 0 || strings.Contains(lines[0], hint) != tt.want {
-					t.Errorf("log %q, want a line with the hint: %v", lines, tt.want)
+				_, hint, _ := strings.Cut(h.log.take()[0], " hint=")
+				if got := strings.Trim(hint, `"`); got != tt.want {
+					t.Errorf("hint %q, want %q", got, tt.want)
 				}
 			})
 		})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -211,8 +210,8 @@ func (r *reporter) fetchFailed(ctx context.Context, kind EventKind, route string
 	if errors.As(err, &api) {
 		// Not the text: it contains a different request ID each time.
 		about.detail = strconv.Itoa(api.StatusCode)
-		if api.StatusCode == http.StatusUnauthorized || api.StatusCode == http.StatusForbidden {
-			attrs = append(attrs, "hint", "is it a key of the Authenticated search template, and of this organization?")
+		if hint := api.hint(); hint != "" {
+			attrs = append(attrs, "hint", hint)
 		}
 	}
 	r.log(ctx, levelOf(err), about, attrs...)
