@@ -2,7 +2,11 @@ package rediscache_test
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,6 +82,70 @@ func TestSetAndForgetTakeEffectBeforeTheyReturn(t *testing.T) {
 		if cached(t, c, key) != "" {
 			t.Fatalf("Forget %d had no effect", i)
 		}
+	}
+}
+
+// Each token names the epoch that it was set in.
+func TestConcurrentGetSetAndForget(t *testing.T) {
+	const forgets, goroutines = 200, 3 // goroutines of each kind and process
+	redis := redisserver.Start(t)
+	cfg, key := patientConfig(redis.Addr, newSecret()), testKey("ann", "")
+	a, b := newCache(t, cfg), newCache(t, cfg)
+	var (
+		wg    sync.WaitGroup
+		ended atomic.Uint64 // the epoch that a's latest Forget ended
+		hits  atomic.Int64
+		done  = make(chan struct{})
+	)
+	run := func(step func()) {
+		for range goroutines {
+			wg.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						step()
+					}
+				}
+			})
+		}
+	}
+	get := func(c *rediscache.Cache) (epoch uint64) {
+		before := ended.Load()
+		token, epoch, err := c.Get(t.Context(), key)
+		switch {
+		case err != nil:
+			t.Error(err)
+		case token.Value != "" && token.Value != strconv.FormatUint(epoch, 10):
+			t.Errorf("Get returned a token of epoch %s in epoch %d", token.Value, epoch)
+		case c == a && epoch == before: // b may not have Redis's message yet
+			t.Errorf("Get returned epoch %d, which Forget has ended", epoch)
+		case token.Value != "":
+			hits.Add(1)
+		}
+		return epoch
+	}
+	for _, c := range []*rediscache.Cache{a, b} {
+		run(func() { get(c) })
+		run(func() {
+			epoch := get(c)
+			if _, err := c.Set(t.Context(), key, newToken(strconv.FormatUint(epoch, 10), time.Hour), epoch); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range forgets {
+		epoch := get(a)
+		if err := a.Forget(t.Context(), key.User); err != nil {
+			t.Error(err)
+		}
+		ended.Store(epoch)
+	}
+	close(done)
+	wg.Wait()
+	if hits.Load() == 0 {
+		t.Error("no Get returned a token: this test cannot fail")
 	}
 }
 
@@ -274,23 +342,35 @@ func TestMemoryIsServedAndForgetIsSentWhileTheBreakerIsOpen(t *testing.T) {
 func TestLostConnectionDelaysForgetByTwoSecondsAtMost(t *testing.T) {
 	const slack = time.Second // of a busy machine
 	for _, tt := range []struct {
-		name  string
-		lose  func(*redisserver.Proxy)
-		bound time.Duration
+		name   string
+		client rueidis.ClientOption // without an address
+		lose   func(*redisserver.Proxy)
+		bound  time.Duration
 	}{
-		{"silent", (*redisserver.Proxy).Block, 2 * time.Second}, // as the package documentation promises
-		{"broken", func(p *redisserver.Proxy) {
+		{"silent", rueidis.ClientOption{}, (*redisserver.Proxy).Block, 2 * time.Second}, // as documented
+		{
+			name: "silent for a client that waits for long",
+			client: rueidis.ClientOption{
+				Dialer: net.Dialer{KeepAlive: time.Minute}, ConnWriteTimeout: time.Minute,
+			},
+			lose:  (*redisserver.Proxy).Block,
+			bound: 2 * time.Second,
+		},
+		{"broken", rueidis.ClientOption{}, func(p *redisserver.Proxy) {
 			p.Delay(time.Minute) // a new connection gets no answer
 			p.Break()
 		}, 0},
-		{"not lost", func(*redisserver.Proxy) {}, 0},
+		{"not lost", rueidis.ClientOption{}, func(*redisserver.Proxy) {}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			redis := redisserver.Start(t)
 			proxy := redisserver.StartProxy(t, redis.Addr)
 			secret, key := newSecret(), testKey("ann", "")
 			here := newCache(t, patientConfig(redis.Addr, secret))
-			there := newCache(t, defaultConfig(proxy.Addr, secret))
+			cfg := defaultConfig(proxy.Addr, secret)
+			tt.client.InitAddress = cfg.Client.InitAddress
+			cfg.Client = tt.client
+			there := newCache(t, cfg)
 			redisserver.Eventually(t, "the other process is connected", answers(t, there))
 			mustSet(t, here, key, newToken("secret", time.Hour))
 			redisserver.Eventually(t, "the other process has the token", func() bool {
