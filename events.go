@@ -80,7 +80,8 @@ const (
 	// OutcomeUnavailable: Coveo failed, could not be reached, or asked for
 	// fewer calls.
 	OutcomeUnavailable Outcome = "unavailable"
-	// OutcomeLimited: the user forces too many renewals.
+	// OutcomeLimited: the user forces too many renewals, or makes too many
+	// proxied calls.
 	OutcomeLimited Outcome = "limited"
 	// OutcomeForgotten: a token was fetched, but not cached, because the user
 	// was forgotten meanwhile.
