@@ -57,6 +57,7 @@ func (a App) run(ctx context.Context, o options, getenv func(string) string, std
 		return err
 	}
 	s.site.Assets = o.assets
+	s.site.Proxy = o.proxy
 	s.site.Secure = o.secure
 	if a.Configure != nil {
 		stop, err := a.Configure(&s.site)

@@ -152,15 +152,15 @@ func TestConfigureGetsTheSessionKeyOfTheEnvironment(t *testing.T) {
 				got = *cfg
 				return nil, failure
 			}}
-			o := options{addr: "127.0.0.1:0", assets: "https://cdn.example.com", secure: true}
+			o := options{addr: "127.0.0.1:0", assets: "https://cdn.example.com", proxy: true, secure: true}
 			if err := app.run(t.Context(), o, test.env.get, io.Discard, io.Discard); !errors.Is(err, failure) {
 				t.Errorf("run: %v, want the error of Configure", err)
 			}
 			if diff := cmp.Diff(test.want, got.SessionKey); diff != "" {
 				t.Errorf("session key (-want +got):\n%s", diff)
 			}
-			if got.Assets != o.assets || got.Secure != o.secure {
-				t.Errorf("assets %q and secure %v, want those of the flags", got.Assets, got.Secure)
+			if got.Assets != o.assets || got.Proxy != o.proxy || got.Secure != o.secure {
+				t.Errorf("assets %q, proxy %v and secure %v, want those of the flags", got.Assets, got.Proxy, got.Secure)
 			}
 		})
 	}

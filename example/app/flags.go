@@ -36,8 +36,8 @@ Flags:
 
 // options are the values of the command line flags.
 type options struct {
-	addr, assets string
-	secure       bool
+	addr, assets  string
+	proxy, secure bool
 }
 
 // parseArgs reads the command line. It prints errors, and the help that -h asks
@@ -54,6 +54,8 @@ func (a App) parseArgs(args []string, stderr io.Writer) (options, error) {
 		"`address` to listen on (default "+defaultAddr+", or a free port if that is taken)")
 	flags.StringVar(&o.assets, "assets", site.DefaultAssets,
 		"`URL` to load Coveo's front-end libraries from; the paths below it are those of Coveo's CDN")
+	flags.BoolVar(&o.proxy, "proxy", false,
+		"send the calls of the front ends through the site, so that their pages hold no token")
 	flags.BoolVar(&o.secure, "secure", false, "send the session cookie over https only; set it if browsers use https")
 	if a.Flags != nil {
 		a.Flags(flags)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestHelpListsAllFlagsAndEnvironmentVariables(t *testing.T) {
-	wants := []string{"-addr", "-assets", "-hat", "-secure"}
+	wants := []string{"-addr", "-assets", "-hat", "-proxy", "-secure"}
 	_, err := readSettings(func(name string) string {
 		wants = append(wants, name+" ")
 		return ""
@@ -64,8 +64,8 @@ func TestParseArgs(t *testing.T) {
 	}{
 		"no flags": {nil, options{assets: site.DefaultAssets}},
 		"all flags": {
-			[]string{"-addr", "127.0.0.1:1", "-assets=https://a.example", "-secure"},
-			options{addr: "127.0.0.1:1", assets: "https://a.example", secure: true},
+			[]string{"-addr", "127.0.0.1:1", "-assets=https://a.example", "-proxy", "-secure"},
+			options{addr: "127.0.0.1:1", assets: "https://a.example", proxy: true, secure: true},
 		},
 	}
 	for name, test := range tests {

@@ -72,6 +72,8 @@ func (s settings) checkPublicAddr(logger *slog.Logger) error {
 	case s.developersToken:
 		return errors.New("with COVEO_ACCESS_TOKEN every visitor searches as you: " +
 			"set -addr to a loopback address, for example " + defaultAddr)
+	case s.standIn && s.site.Proxy:
+		logger.Warn("browsers on other machines cannot use the IPX page: the stand-in listens on loopback")
 	case s.standIn:
 		logger.Warn("browsers on other machines can only use the plain page: the stand-in listens on loopback")
 	default:

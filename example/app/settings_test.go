@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/searchtoken/searchtoken/example/site"
 )
 
 func TestReadSettings(t *testing.T) {
@@ -81,7 +82,10 @@ func TestCheckPublicAddr(t *testing.T) {
 	}{
 		"a developer's token": {settings{developersToken: true}, "every visitor searches as you", ""},
 		"the stand-in":        {settings{standIn: true}, "", "only use the plain page"},
-		"the real platform":   {settings{}, "", "without a password"},
+		"the stand-in with calls through the site": {
+			settings{standIn: true, site: site.Config{Proxy: true}}, "", "cannot use the IPX page",
+		},
+		"the real platform": {settings{}, "", "without a password"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

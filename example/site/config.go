@@ -14,6 +14,10 @@ const (
 	// RenewURL is the path at which open pages renew their token.
 	RenewURL = "/coveo/token"
 
+	// ProxyURL is the path under which the site answers the calls of the front
+	// ends, if Config.Proxy is set.
+	ProxyURL = "/coveo"
+
 	// Tokens are short-lived because Coveo cannot revoke a token that a browser
 	// holds. The front ends renew theirs in the page.
 	tokenLife = time.Hour
@@ -28,9 +32,14 @@ const (
 // Config configures a [Site].
 type Config struct {
 	// Coveo configures the site's [searchtoken.Middleware]. New sets Identify,
-	// RenewURL, Nonce, Optional and ErrorHandler, and ignores what they are
-	// here. Params.ValidFor defaults to one hour.
+	// RenewURL, ProxyURL, Nonce, Optional and ErrorHandler, and ignores what
+	// they are here. Params.ValidFor defaults to one hour.
 	Coveo searchtoken.Config
+	// Proxy sends the calls of the front ends through the site, so that their
+	// pages hold no token. The IPX page has its token even so, because IPX
+	// cannot work without one. Default: the pages hold a token, and browsers
+	// call Coveo.
+	Proxy bool
 	// SessionKey signs the session cookies. Required: at least 32 bytes, the
 	// same in every process that serves the site.
 	SessionKey []byte

@@ -19,15 +19,25 @@ var searchPages = []pageInfo{
 	{"/plain", "Plain", "A form and a result list that the server renders, without JavaScript and Coveo's libraries."},
 }
 
+// How the queries of a page reach Coveo.
+const (
+	browserSearches = "Your browser searches Coveo itself, with the search token in this page."
+	proxySearches   = "Your browser sends its searches to this site, which adds your search token. " +
+		"This page holds no token."
+	serverSearches = "This site sends the query, with your search token. This page holds no token."
+)
+
 // view is the data of the templates.
 type view struct {
 	Pages                     []pageInfo
 	Notice, Assets            string
+	Proxy                     bool
 	Users                     []string
 	IPXPageID, IPXInterfaceID string
 
 	Title string
 	Here  pageInfo
+	Way   string // how the queries of the page reach Coveo; "": it has none
 	Back  string // where login and logout return to
 	Nonce string
 	Coveo *searchtoken.Page // nil if the request has none, as on most error pages
@@ -76,6 +86,13 @@ func (s *Site) newView(r *http.Request) view {
 func (s *Site) page(name string, frontEnds ...searchtoken.FrontEnd) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.newView(r)
+		switch {
+		case len(frontEnds) == 0:
+		case v.Coveo.ProxyURL != "":
+			v.Way = proxySearches
+		default:
+			v.Way = browserSearches
+		}
 		if s.browserURL != "" {
 			page := *v.Coveo
 			page.PlatformURL, page.AnalyticsURL = s.browserURL, s.browserURL

@@ -2,6 +2,7 @@ package site_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,22 +16,40 @@ import (
 )
 
 func TestPagesShowTheUserAndTheirToken(t *testing.T) {
+	const (
+		minutes, hours = "(60 minutes from now)", "(24 hours from now)"
+
+		noToken      = "This page holds no token."
+		fromBrowser  = "Your browser searches Coveo itself, with the search token in this page."
+		throughSite  = "Your browser sends its searches to this site, which adds your search token. " + noToken
+		fromSite     = "This site sends the query, with your search token. " + noToken
+		homeProxy    = "Browsers send their searches to this site, so that only the IPX page holds a token."
+		homeNotProxy = "The pages of the front ends hold a token, and browsers search Coveo themselves."
+	)
 	tests := []struct {
 		path       string
+		proxy      bool
 		tokenInTag bool // the page gives the token to a front end
 		tokenLife  time.Duration
 		lifeText   string
+		way        string // how the page searches
 	}{
-		{"/", false, time.Hour, "(60 minutes from now)"},
-		{"/plain", false, time.Hour, "(60 minutes from now)"},
-		{"/jsui", true, time.Hour, "(60 minutes from now)"},
-		{"/atomic", true, time.Hour, "(60 minutes from now)"},
-		{"/headless", true, time.Hour, "(60 minutes from now)"},
-		{"/ipx", true, 24 * time.Hour, "(24 hours from now)"},
+		{"/", false, false, time.Hour, minutes, homeNotProxy},
+		{"/plain", false, false, time.Hour, minutes, fromSite},
+		{"/jsui", false, true, time.Hour, minutes, fromBrowser},
+		{"/atomic", false, true, time.Hour, minutes, fromBrowser},
+		{"/headless", false, true, time.Hour, minutes, fromBrowser},
+		{"/ipx", false, true, 24 * time.Hour, hours, fromBrowser},
+		{"/", true, false, time.Hour, minutes, homeProxy},
+		{"/plain", true, false, time.Hour, minutes, fromSite},
+		{"/jsui", true, false, time.Hour, minutes, throughSite},
+		{"/atomic", true, false, time.Hour, minutes, throughSite},
+		{"/headless", true, false, time.Hour, minutes, throughSite},
+		{"/ipx", true, true, 24 * time.Hour, hours, fromBrowser},
 	}
 	for _, test := range tests {
-		t.Run(test.path, func(t *testing.T) {
-			base, platform := start(t, nil)
+		t.Run(fmt.Sprintf("%s, proxy %v", test.path, test.proxy), func(t *testing.T) {
+			base, platform := start(t, func(cfg *site.Config) { cfg.Proxy = test.proxy })
 			v := newVisitor(t, base)
 			v.logIn(alice)
 			a := v.get(test.path)
@@ -63,6 +82,9 @@ func TestPagesShowTheUserAndTheirToken(t *testing.T) {
 			}
 			if !strings.Contains(a.text, test.lifeText) {
 				t.Errorf("the page does not say %q", test.lifeText)
+			}
+			if diff := cmp.Diff([]string{test.way}, capture(`<p class="way">([^<]*)</p>`, a.text)); diff != "" {
+				t.Errorf("how the page searches (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -151,6 +173,9 @@ func TestIPXPageWithoutAnIDNamesTheSetting(t *testing.T) {
 	a := newVisitor(t, base).get("/ipx")
 	if !strings.Contains(a.text, "COVEO_IPX_PAGE_ID") || strings.Contains(a.text, "<script") {
 		t.Errorf("the page does not name the setting, or has a script:\n%s", a.text)
+	}
+	if strings.Contains(a.text, `class="way"`) {
+		t.Error("the page says how it searches, but it does not search")
 	}
 }
 

@@ -1,9 +1,6 @@
 package site
 
-import (
-	"errors"
-	"net/http"
-)
+import "net/http"
 
 // plainView is the data of the plain page.
 type plainView struct {
@@ -16,6 +13,7 @@ type plainView struct {
 // so that the token never reaches the browser.
 func (s *Site) plain(w http.ResponseWriter, r *http.Request) {
 	v := s.newView(r)
+	v.Way = serverSearches
 	v.Plain.Query = r.URL.Query().Get("q")
 	status := http.StatusOK
 	var err error
@@ -24,11 +22,6 @@ func (s *Site) plain(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 	case r.Context().Err() != nil:
 		return // the visitor has left
-	case errors.Is(err, errTokenRejected):
-		// Forget the token. Otherwise every query uses it until it expires.
-		s.forget(r.Context(), v.Coveo.Identity)
-		s.logger.WarnContext(r.Context(), "site: a query failed; the user's next query uses another token", "error", err)
-		v.Plain.Error, status = "The search did not work this time. Please try again.", http.StatusServiceUnavailable
 	default:
 		s.logger.ErrorContext(r.Context(), "site: a query failed", "error", err)
 		v.Plain.Error, status = errorTexts[http.StatusServiceUnavailable], http.StatusBadGateway

@@ -14,7 +14,11 @@ var staticFiles embed.FS
 func (s *Site) routes(home, ipx *searchtoken.Middleware) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, http.StatusNotFound) })
-	mux.Handle(RenewURL, s.coveo.RenewHandler())
+	if s.base.Proxy {
+		mux.Handle(ProxyURL+"/", s.coveo.ProxyHandler())
+	} else {
+		mux.Handle(RenewURL, s.coveo.RenewHandler())
+	}
 	// ServeMux answers 405 only if no pattern matches, and "/" always does.
 	handle := func(method, allow, path string, h http.Handler) {
 		mux.Handle(method+" "+path, h)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,12 +17,7 @@ const (
 	searchTimeout = 10 * time.Second
 	maxResponse   = 4 << 20 // bytes
 	maxResults    = 20
-
-	statusTokenExpired = 419 // not in the HTTP standard; Coveo sends it
 )
-
-// errTokenRejected means that the query may succeed with another token.
-var errTokenRejected = errors.New("the Search API rejected the token")
 
 // searchResponse is the part of the Search API's response that the page shows.
 type searchResponse struct {
@@ -37,8 +31,8 @@ type searchResult struct {
 	Excerpt string `json:"excerpt"`
 }
 
-// search sends a query with the page's token. Its errors do not quote the
-// response, which may contain the query and personal data.
+// search sends a query. The client adds the token of the page in ctx. Errors do
+// not quote the response, which may contain the query and personal data.
 func (s *Site) search(ctx context.Context, page *searchtoken.Page, query string) (searchResponse, error) {
 	body, err := json.Marshal(map[string]any{"q": query, "numberOfResults": maxResults})
 	if err != nil {
@@ -51,18 +45,13 @@ func (s *Site) search(ctx context.Context, page *searchtoken.Page, query string)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
-	page.Token.SetAuthHeader(req)
 
 	resp, err := s.searchClient.Do(req)
 	if err != nil {
 		return searchResponse{}, err
 	}
 	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusUnauthorized, statusTokenExpired:
-		return searchResponse{}, fmt.Errorf("%w: %s", errTokenRejected, resp.Status)
-	default:
+	if resp.StatusCode != http.StatusOK {
 		return searchResponse{}, fmt.Errorf("the Search API answered %s", resp.Status)
 	}
 	var results searchResponse
@@ -72,23 +61,33 @@ func (s *Site) search(ctx context.Context, page *searchtoken.Page, query string)
 	return results, nil
 }
 
-// newSearchClient returns a copy of base with a timeout and without redirects,
-// which the Search API does not send. If base is nil, the client has a transport
-// that notices dead connections.
-func newSearchClient(base *http.Client) *http.Client {
-	client := http.Client{}
+// newSearchClient returns a copy of base that adds the token of the page in a
+// request's context, and renews it if Coveo rejects it. The client has a
+// timeout, and follows no redirects: the Search API sends none. If base is nil,
+// its transport is newSearchTransport.
+func newSearchClient(coveo *searchtoken.Middleware, base *http.Client) *http.Client {
+	client := http.Client{Transport: newSearchTransport()}
 	if base != nil {
 		client = *base
-	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		t = t.Clone()
-		// Pings find a dead HTTP/2 connection within 7 seconds, so that one
-		// query fails, not all queries of the next minutes.
-		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
-		client.Transport = t
 	}
+	client.Transport = coveo.Transport(client.Transport)
 	if client.Timeout == 0 {
 		client.Timeout = searchTimeout
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &client
+}
+
+// newSearchTransport returns a transport that notices dead connections, or nil
+// if [http.DefaultTransport] is not net/http's own.
+func newSearchTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil
+	}
+	t = t.Clone()
+	// Pings find a dead HTTP/2 connection within 7 seconds, so that one query
+	// fails, not all queries of the next minutes.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}
+	return t
 }

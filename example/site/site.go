@@ -47,6 +47,7 @@ func New(cfg Config) (*Site, error) {
 		base: view{
 			Pages:          searchPages,
 			Notice:         cfg.Notice,
+			Proxy:          cfg.Proxy,
 			Users:          slices.Clone(cfg.Users),
 			Assets:         strings.TrimRight(cmp.Or(cfg.Assets, DefaultAssets), "/"),
 			IPXPageID:      cfg.IPXPageID,
@@ -56,7 +57,6 @@ func New(cfg Config) (*Site, error) {
 		store:        newStore(cfg.SessionKey, cfg.Secure),
 		ended:        cfg.EndedSessions,
 		lookupFailed: rate.Sometimes{Interval: time.Minute},
-		searchClient: newSearchClient(cfg.Coveo.HTTPClient),
 		browserURL:   cfg.BrowserURL,
 	}
 	if s.ended == nil {
@@ -67,7 +67,11 @@ func New(cfg Config) (*Site, error) {
 	coveo := cfg.Coveo
 	coveo.Identify = searchtoken.FirstIdentity(s.loggedIn, searchtoken.AnonymousIdentity)
 	coveo.Params.ValidFor = cmp.Or(coveo.Params.ValidFor, tokenLife)
-	coveo.RenewURL = RenewURL
+	coveo.RenewURL, coveo.ProxyURL = RenewURL, ""
+	if cfg.Proxy {
+		// A RenewURL would give a script in the page a token to take away.
+		coveo.RenewURL, coveo.ProxyURL = "", ProxyURL
+	}
 	coveo.Nonce = nonce
 	coveo.Optional = false
 	coveo.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
@@ -77,6 +81,7 @@ func New(cfg Config) (*Site, error) {
 	if s.coveo, err = searchtoken.New(coveo); err != nil {
 		return nil, err
 	}
+	s.searchClient = newSearchClient(s.coveo, cfg.Coveo.HTTPClient)
 	// The home page does not search, so it is served without a token as well.
 	home, homeErr := s.coveo.With(func(route *searchtoken.Route) { route.Optional = true })
 	ipx, ipxErr := s.coveo.With(func(route *searchtoken.Route) {
