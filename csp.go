@@ -22,6 +22,9 @@ import (
 // If there is no fallback either, nothing is restricted and CSP adds nothing. A
 // page without a token needs nothing.
 //
+// On a page with a ProxyURL, connect-src needs 'self' only, and for Atomic the
+// origin of its texts and icons.
+//
 // The Nonce of the page allows its scripts and style sheets. If 'unsafe-inline'
 // is in effect in policy, a nonce would turn it off; CSP then adds the origins
 // of the scripts and style sheets instead.
@@ -38,7 +41,8 @@ import (
 // works under require-trusted-types-for.
 //
 // CSP returns an error if f is unknown, if an option or a URL of the page is
-// bad, or if the page has no Nonce in base64. It is safe for concurrent use as
+// bad, if the page has no Nonce in base64, or if f is [IPX] or [IPXBuilder] and
+// the page has a ProxyURL. It is safe for concurrent use as
 // long as nobody modifies the Page.
 func (p *Page) CSP(policy string, f FrontEnd, options ...string) (string, error) {
 	requirements, err := p.cspRequirements(f, options)
