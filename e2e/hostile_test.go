@@ -70,21 +70,31 @@ func TestHostilePageIsHarmless(t *testing.T) {
 	t.Parallel()
 	for _, a := range hostileApps {
 		for i, text := range hostile {
-			t.Run(fmt.Sprint(a.frontEnd, " ", i), func(t *testing.T) {
-				t.Parallel()
-				a := a
-				a.page = func(p *searchtoken.Page) {
-					p.OrganizationID, p.SearchHub, p.RenewURL, p.Token.Value = text, text, text, text
-					p.Environment = searchtoken.Environment(text)
-				}
-				if a.frontEnd == searchtoken.JSUI || a.frontEnd == searchtoken.Atomic {
-					a.options = []string{"root", text}
-				}
-				w := newApp(t, a)
-				b := openTab(t, w.url)
-				b.open("/")
-				b.checkHarmless(t)
-			})
+			urls := map[string]func(*searchtoken.Page){
+				"RenewURL": func(p *searchtoken.Page) { p.RenewURL = text },
+				"ProxyURL": func(p *searchtoken.Page) { p.ProxyURL = text },
+			}
+			if a.options != nil {
+				delete(urls, "ProxyURL") // an In-Product Experience takes none
+			}
+			for name, setURL := range urls {
+				t.Run(fmt.Sprint(a.frontEnd, " ", i, ", ", name), func(t *testing.T) {
+					t.Parallel()
+					a := a
+					a.page = func(p *searchtoken.Page) {
+						p.OrganizationID, p.SearchHub, p.Token.Value = text, text, text
+						p.Environment = searchtoken.Environment(text)
+						setURL(p)
+					}
+					if a.frontEnd == searchtoken.JSUI || a.frontEnd == searchtoken.Atomic {
+						a.options = []string{"root", text}
+					}
+					w := newApp(t, a)
+					b := openTab(t, w.url)
+					b.open("/")
+					b.checkHarmless(t)
+				})
+			}
 		}
 	}
 }
