@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
@@ -144,6 +145,38 @@ func (w *world) checkAllCallsAreTheSites(t *testing.T) {
 		if r.Kind == searchtokentest.KindSearch && r.SearchHub != "intranet" {
 			t.Errorf("%s %s: got the search hub %q, want the token's", r.Method, r.Path, r.SearchHub)
 		}
+	}
+}
+
+// TestAnswersStreamThroughTheSite asks a question on a page of Atomic. The
+// libraries ignore the configured endpoints for generated answers.
+func TestAnswersStreamThroughTheSite(t *testing.T) {
+	t.Parallel()
+	const answer = "Travel is paid for by the office in Paris."
+	for name, element := range map[string]string{
+		"of a query":         `<atomic-generated-answer></atomic-generated-answer>`,
+		"of a configuration": `<atomic-generated-answer answer-configuration-id="config"></atomic-generated-answer>`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := strings.Replace(atomicBody, "<atomic-result-list>", element+"<atomic-result-list>", 1)
+			w := newApp(t, app{frontEnd: searchtoken.Atomic, body: body, config: throughTheSite})
+			w.platform.GenerateAnswers(answer, 100*time.Millisecond)
+			b := openTab(t, w.url)
+			b.open("/")
+			waitFor(b, titles(alice, ""), "e2e.titles()")
+			b.search("office")
+			waitFor(b, true, fmt.Sprintf("e2e.texts().join(' ').includes(%q)", answer))
+			b.screenshot("generated answer " + name)
+			if got := w.platform.Count(searchtokentest.KindAnswer); got != 1 {
+				t.Errorf("got %d streams, want 1", got)
+			}
+			if diff := cmp.Diff([]string(nil), b.messages("error: violation: ")); diff != "" {
+				t.Errorf("violations (-want +got):\n%s", diff)
+			}
+			w.checkBrowserHasNoToken(t, b)
+			w.checkAllCallsAreTheSites(t)
+		})
 	}
 }
 
