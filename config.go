@@ -101,13 +101,13 @@ type Route struct {
 	// the filter of a tenant. It gets a deep copy that it may change, with the
 	// user's identities. It must be safe for concurrent use.
 	//
-	// Prepare runs for pages and for renewals. It may depend only on what both
-	// requests carry (session, host, cookie). It must return an error if that
-	// is missing, and never a wider grant. Each new grant is a call of the
-	// platform, so check the Host against the known tenants: a visitor can send
-	// any. Its errors are logged and answered
-	// with 500, or with the status of the error of this package that they wrap.
-	// Parameters that Coveo would refuse are a 500. Default: none.
+	// Prepare runs for pages, for renewals and for proxied calls. It may depend
+	// only on what all of them carry (session, host, cookie). It must return an
+	// error if that is missing, and never a wider grant. Each new grant is a
+	// call of the platform, so check the Host against the known tenants: a
+	// visitor can send any. Its errors are logged and answered with 500, or
+	// with the status of the error of this package that they wrap. Parameters
+	// that Coveo would refuse are a 500. Default: none.
 	Prepare func(*http.Request, *TokenParams) error
 	// MinRemaining is the shortest remaining life of a token that a page gets.
 	// A token with less is expired: the request waits for another one. Default:

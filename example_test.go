@@ -199,6 +199,121 @@ func ExampleMiddleware_RenewHandler() {
 
 // A logout ends the session first: otherwise a request that arrives in between
 // would fetch another token. Forget gets exactly what Identify returned.
+// A page without a token in the browser: the front ends call the site, which
+// adds the token.
+func ExampleMiddleware_ProxyHandler() {
+	platform := searchtokentest.New(searchtokentest.Config{})
+	coveo, err := searchtoken.New(searchtoken.Config{
+		OrganizationID: searchtokentest.DefaultOrganizationID,
+		APIKey:         searchtokentest.DefaultAPIKey,
+		HTTPClient:     &http.Client{Transport: platform},
+		Identify:       func(*http.Request) (searchtoken.Identity, error) { return searchtoken.Email("alice@example.com"), nil },
+		Route:          searchtoken.Route{ProxyURL: "/coveo"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/coveo/", coveo.ProxyHandler())
+
+	// What a front end sends:
+	r := httptest.NewRequest("POST", "/coveo/rest/search/v2?organizationId="+searchtokentest.DefaultOrganizationID,
+		strings.NewReader(`{"q":"office"}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Header().Get("Content-Type"))
+	fmt.Println("queried as", platform.Requests(searchtokentest.KindSearch)[0].Claims.UserIDs[0].Name)
+	// Output:
+	// 200 application/json
+	// queried as alice@example.com
+}
+
+// A handler that queries Coveo itself. The client adds the token of the
+// request's user, and gives it to no other host.
+func ExampleMiddleware_Transport() {
+	var coveo *searchtoken.Middleware // from New
+	client := &http.Client{Transport: coveo.Transport(nil), Timeout: 10 * time.Second}
+	http.Handle("GET /fields", coveo.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, _ := searchtoken.FromContext(r.Context())
+		query, err := http.NewRequestWithContext(r.Context(), "GET", page.PlatformURL+"/rest/search/v2/fields", nil)
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		answer, err := client.Do(query)
+		if err != nil {
+			http.Error(w, "Bad Gateway", http.StatusBadGateway)
+			return
+		}
+		defer answer.Body.Close()
+		_, _ = io.Copy(w, answer.Body)
+	})))
+}
+
+// A worker has no request. It asks for the token of a user, and makes the
+// context that Transport needs.
+func ExampleMiddleware_Token() {
+	platform := searchtokentest.New(searchtokentest.Config{})
+	coveo, err := searchtoken.New(searchtoken.Config{
+		OrganizationID: searchtokentest.DefaultOrganizationID,
+		APIKey:         searchtokentest.DefaultAPIKey,
+		HTTPClient:     &http.Client{Transport: platform},
+		Identify:       searchtoken.AnonymousIdentity,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := &http.Client{Transport: coveo.Transport(platform)}
+	alice := searchtoken.Email("alice@example.com")
+
+	token, err := coveo.Token(context.Background(), alice)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := searchtoken.NewContext(context.Background(), &searchtoken.Page{Token: token, Identity: alice})
+	query, err := http.NewRequestWithContext(ctx, "GET",
+		"https://"+searchtokentest.DefaultOrganizationID+".org.coveo.com/rest/search/v2?q=office", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := client.Do(query)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer answer.Body.Close()
+	fmt.Println(answer.Status)
+	// Output:
+	// 200 OK
+}
+
+// A handler that runs long gets the user's token whenever it needs one.
+func ExampleMiddleware_Page() {
+	var coveo *searchtoken.Middleware // from New
+	http.HandleFunc("GET /alerts", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range time.Tick(time.Minute) {
+			page, err := coveo.Page(r)
+			if err != nil { // the session has ended, for example
+				return
+			}
+			fmt.Fprintf(w, "data: the token is good until %v\n\n", page.Token.Expiry)
+			if http.NewResponseController(w).Flush() != nil {
+				return
+			}
+		}
+	})
+}
+
+// A program that says at start what is wrong, and starts nevertheless: Coveo may
+// only be down.
+func ExampleMiddleware_Check() {
+	var coveo *searchtoken.Middleware // from New
+	if err := coveo.Check(context.Background()); err != nil {
+		slog.Error("the search will not work", "error", err)
+	}
+}
+
 func ExampleMiddleware_Forget() {
 	store := sessions.NewCookieStore([]byte(os.Getenv("SESSION_KEY")))
 	user := searchtoken.SessionEmail(store, "session", "email")

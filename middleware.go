@@ -40,8 +40,9 @@
 //	<head>{{coveoAtomic .Coveo}}</head>
 //	<body><atomic-search-interface>…</atomic-search-interface></body>
 //
-// A handler that queries Coveo on the server uses [Token.SetAuthHeader]
-// instead. At logout, call [Middleware.Forget].
+// With a [Route.ProxyURL] the token stays on the server: the front ends call
+// [Middleware.ProxyHandler], which adds it. A handler that queries Coveo itself
+// uses [Middleware.Transport]. At logout, call [Middleware.Forget].
 //
 // # What a token grants
 //
