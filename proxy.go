@@ -229,12 +229,11 @@ func (c *proxyCall) acquire(call *pageContext) (release func(), err error) {
 		// A visitor may have all addresses of a /64.
 		user.network, _ = c.address.Prefix(min(c.address.BitLen(), 64))
 	}
-	ctx, cancel := context.WithTimeout(call, maxPatience)
-	defer cancel()
-	if release, err = l.Acquire(ctx, user); err != nil {
-		return nil, &proxyError{http.StatusTooManyRequests, OutcomeLimited, "too many calls at the same time", maxPatience, nil}
+	release, err = l.Acquire(call, user, maxPatience)
+	if errors.Is(err, limit.ErrTimeout) {
+		err = &proxyError{http.StatusTooManyRequests, OutcomeLimited, "too many calls at the same time", maxPatience, nil}
 	}
-	return release, nil
+	return release, err
 }
 
 // setHeaders sets the headers of every answer.

@@ -4,7 +4,9 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 )
 
 // A Limit hands out slots. Use [New] to make one: the zero Limit does not work.
@@ -29,16 +31,39 @@ func New[O comparable](slots, perOwner int) *Limit[O] {
 	return &Limit[O]{slots: make(chan struct{}, slots), perOwner: perOwner, owners: map[O]*owner{}}
 }
 
-// Acquire waits for a slot until ctx is done. It returns the error of ctx, or
-// nil; then the caller must call release once. An owner who has all of its
-// slots waits for one of them first, so it takes none of the others' turns.
-func (l *Limit[O]) Acquire(ctx context.Context, id O) (release func(), err error) {
+// ErrTimeout is the error of a caller for whom no slot became free in time.
+var ErrTimeout = errors.New("limit: no slot is free")
+
+// Acquire waits for a slot, for at most so long as patience and until ctx is
+// done. Then it returns ErrTimeout or the error of ctx. If it returns nil, the
+// caller must call release once. An owner who has all of its slots waits for
+// one of them first, so it takes none of the others' turns.
+func (l *Limit[O]) Acquire(ctx context.Context, id O, patience time.Duration) (release func(), err error) {
 	o := l.enter(id)
-	if err := acquire(ctx, o.slots); err != nil {
+	var timeout <-chan time.Time // of both waits
+	acquire := func(slots chan struct{}) error {
+		select {
+		case slots <- struct{}{}:
+			return nil
+		default:
+		}
+		if timeout == nil {
+			timeout = time.After(patience)
+		}
+		select { // those who wait are served in order
+		case slots <- struct{}{}:
+			return nil
+		case <-timeout:
+			return ErrTimeout
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := acquire(o.slots); err != nil {
 		l.leave(id, o)
 		return nil, err
 	}
-	if err := acquire(ctx, l.slots); err != nil {
+	if err := acquire(l.slots); err != nil {
 		<-o.slots
 		l.leave(id, o)
 		return nil, err
@@ -48,21 +73,6 @@ func (l *Limit[O]) Acquire(ctx context.Context, id O) (release func(), err error
 		<-o.slots
 		l.leave(id, o)
 	}, nil
-}
-
-// acquire fills a place in slots. Those who wait are served in order.
-func acquire(ctx context.Context, slots chan struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (l *Limit[O]) enter(id O) *owner {

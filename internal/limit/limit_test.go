@@ -15,7 +15,7 @@ import (
 // hold acquires a slot, and fails the test if there is none at once.
 func hold(t *testing.T, l *limit.Limit[string], owner string) (release func()) {
 	t.Helper()
-	release, err := l.Acquire(t.Context(), owner)
+	release, err := l.Acquire(t.Context(), owner, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,9 @@ func TestAcquireWaitsForASlot(t *testing.T) {
 		slots, perOwner int
 		held            []string
 		owner           string
-		released        int // the index of what is released after a second, or -1
+		released        int           // the index of what is released after a second, or -1
+		heldLater       string        // an owner who gets the slot that is released
+		leave           time.Duration // 0: never
 		wantErr         error
 		wantWaited      time.Duration
 	}{
@@ -36,11 +38,19 @@ func TestAcquireWaitsForASlot(t *testing.T) {
 		{name: "another owner has one", slots: 2, perOwner: 1, held: []string{"bob"}, owner: "ann", released: -1},
 		{
 			name: "the owner has all of its slots", slots: 9, perOwner: 2, held: []string{"ann", "ann"}, owner: "ann",
-			released: -1, wantErr: context.DeadlineExceeded, wantWaited: 3 * time.Second,
+			released: -1, wantErr: limit.ErrTimeout, wantWaited: 3 * time.Second,
 		},
 		{
 			name: "all slots are taken", slots: 2, perOwner: 2, held: []string{"bob", "cat"}, owner: "ann",
-			released: -1, wantErr: context.DeadlineExceeded, wantWaited: 3 * time.Second,
+			released: -1, wantErr: limit.ErrTimeout, wantWaited: 3 * time.Second,
+		},
+		{
+			name: "caller who leaves", slots: 2, perOwner: 2, held: []string{"bob", "cat"}, owner: "ann",
+			released: -1, leave: time.Second, wantErr: context.Canceled, wantWaited: time.Second,
+		},
+		{
+			name: "one wait for both", slots: 1, perOwner: 1, held: []string{"ann"}, owner: "ann", released: 0, heldLater: "bob",
+			wantErr: limit.ErrTimeout, wantWaited: 3 * time.Second,
 		},
 		{
 			name: "the owner's slot is released", slots: 9, perOwner: 1, held: []string{"bob", "ann"}, owner: "ann",
@@ -61,10 +71,17 @@ func TestAcquireWaitsForASlot(t *testing.T) {
 				if tt.released >= 0 {
 					time.AfterFunc(time.Second, releases[tt.released])
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				if tt.heldLater != "" {
+					go l.Acquire(t.Context(), tt.heldLater, time.Hour)
+					synctest.Wait()
+				}
+				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
+				if tt.leave > 0 {
+					time.AfterFunc(tt.leave, cancel)
+				}
 				began := time.Now()
-				release, err := l.Acquire(ctx, tt.owner)
+				release, err := l.Acquire(ctx, tt.owner, 3*time.Second)
 				if waited := time.Since(began); !errors.Is(err, tt.wantErr) || waited != tt.wantWaited {
 					t.Errorf("Acquire() = %v after %v, want %v after %v", err, waited, tt.wantErr, tt.wantWaited)
 				}
@@ -82,7 +99,7 @@ func TestOwnerWhoWaitsTakesNoSlotOfOthers(t *testing.T) {
 		hold(t, l, "ann")
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 100 {
-			go l.Acquire(ctx, "ann")
+			go l.Acquire(ctx, "ann", time.Hour)
 		}
 		synctest.Wait()
 		hold(t, l, "bob")()
@@ -98,7 +115,7 @@ func TestEverySlotComesBack(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for _, owner := range []string{"ann", "cat"} { // neither gets one
-			if _, err := l.Acquire(ctx, owner); err == nil {
+			if _, err := l.Acquire(ctx, owner, time.Second); err == nil {
 				t.Fatalf("%s got a slot", owner)
 			}
 		}
