@@ -43,59 +43,77 @@ func TestOperationsExplainsEveryLogMessage(t *testing.T) {
 	}
 }
 
-// loggedMessages returns the messages that the package logs, with the keys that
-// stand in the same function.
+// loggedMessages returns the messages that the package logs, and their keys. The
+// keys stand in the call that writes the line or, if the call has variables, in
+// the same function.
 func loggedMessages(t *testing.T) map[string][]string {
 	t.Helper()
-	key := regexp.MustCompile(`^[a-z_]+$`)
 	logged := map[string][]string{}
 	eachFunction(t, func(f *ast.FuncDecl) {
-		var messages, keys []string
-		add := func(list []ast.Expr) {
-			for _, expr := range list {
-				if text, ok := stringOf(expr); ok && key.MatchString(text) {
-					keys = append(keys, text)
-				}
-			}
-		}
+		var message string
+		var keys []string
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CompositeLit:
-				if name, ok := n.Type.(*ast.Ident); ok && name.Name == "subject" && len(n.Elts) > 0 {
-					first := n.Elts[0]
-					if field, ok := first.(*ast.KeyValueExpr); ok {
-						first = field.Value
-					}
-					message, _ := stringOf(first)
-					messages = append(messages, "searchtoken: "+message)
+				if text, ok := subjectOf(n); ok {
+					message = text
 				} else {
-					add(n.Elts)
+					keys = append(keys, keysIn(n.Elts)...)
 				}
 			case *ast.CallExpr:
-				switch name := calledName(n); name {
+				switch calledName(n) {
 				case "originHint":
 					keys = append(keys, "hint")
-				case "log", "append":
-					add(n.Args)
-				case "Log", "DebugContext", "InfoContext", "WarnContext", "ErrorContext":
+				case "log", "append", "DebugContext", "InfoContext", "WarnContext", "ErrorContext":
 					for _, arg := range n.Args {
-						if text, _ := stringOf(arg); strings.HasPrefix(text, "searchtoken: ") && text != "searchtoken: " {
-							messages = append(messages, text)
-							add(n.Args)
+						text, ok := subjectOf(arg)
+						if literal, isLiteral := stringOf(arg); isLiteral && strings.HasPrefix(literal, "searchtoken: ") {
+							text, ok = literal, true
+						}
+						if ok {
+							logged[text] = append(logged[text], keysIn(n.Args)...)
+							return false
 						}
 					}
+					keys = append(keys, keysIn(n.Args)...)
 				}
 			}
 			return true
 		})
-		for _, message := range messages {
+		if message != "" {
 			logged[message] = append(logged[message], keys...)
-			if len(messages) > 1 { // whose keys they are is not known
-				logged[message] = logged[message][:0]
-			}
 		}
 	})
 	return logged
+}
+
+// subjectOf returns the message of a subject literal.
+func subjectOf(expr ast.Expr) (message string, ok bool) {
+	literal, ok := expr.(*ast.CompositeLit)
+	if !ok || len(literal.Elts) == 0 {
+		return "", false
+	}
+	if name, ok := literal.Type.(*ast.Ident); !ok || name.Name != "subject" {
+		return "", false
+	}
+	first := literal.Elts[0]
+	if field, ok := first.(*ast.KeyValueExpr); ok {
+		first = field.Value
+	}
+	message, ok = stringOf(first)
+	return "searchtoken: " + message, ok
+}
+
+var logKey = regexp.MustCompile(`^[a-z_]+$`)
+
+// keysIn returns the keys of a log line that are literals in list.
+func keysIn(list []ast.Expr) (keys []string) {
+	for _, expr := range list {
+		if text, ok := stringOf(expr); ok && logKey.MatchString(text) {
+			keys = append(keys, text)
+		}
+	}
+	return keys
 }
 
 // TestOperationsExplainsEveryEvent looks for the kinds and the outcomes of
