@@ -239,7 +239,7 @@ func (c *Client) issue(ctx context.Context, p TokenParams) (t Token, answered ti
 func (c *Client) readKey(ctx context.Context) (string, error) {
 	key, err := c.credential(ctx)
 	if err != nil {
-		return "", redacted(fmt.Errorf("searchtoken: Credential: %w", err))
+		return "", redacted(fmt.Errorf("searchtoken: Credential: %w", err), strings.TrimSpace(key))
 	}
 	key = strings.TrimSpace(key) // files end with a newline
 	if reason := apiKeyFault(key); reason != "" {

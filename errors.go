@@ -199,16 +199,20 @@ func joinFaults(faults ...error) error {
 // HTTPStatus returns the status with which the default ErrorHandler answers
 // err: 401 for [ErrNoIdentity], 502 for [ErrRefused], 503 for [ErrUnavailable],
 // 429 if a browser renews too often, and 500 for every other error. An
-// *[APIError] alone is a 502 or a 503. For an error of a ProxyHandler it
-// returns the status of the handler's answer. For nil it returns 200.
+// *[APIError] alone is a 502 or a 503. For an error of a RenewHandler or of a
+// ProxyHandler it returns the status of the handler's answer. For nil it
+// returns 200.
 func HTTPStatus(err error) int {
 	var noToken *tokenError
 	var api *APIError
 	var limit *renewalLimitError
 	var proxy *proxyError
+	var renewal *renewalRefusal
 	switch {
 	case err == nil:
 		return http.StatusOK
+	case errors.As(err, &renewal):
+		return renewal.status
 	case errors.As(err, &proxy):
 		return proxy.status
 	case errors.As(err, &noToken) && isRefusal(noToken):

@@ -247,19 +247,20 @@ func TestEveryRefusedRenewalIsReported(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
 				h.configure(searchtoken.Config{Route: searchtoken.Route{Name: "search"}})
-				refuse := func() {
+				refuse := func() (status int) {
 					r := httptest.NewRequest(tt.method, "/", strings.NewReader(tt.body))
 					for name, value := range tt.headers {
 						r.Header.Set(name, value)
 					}
-					renew(h.middleware, r)
+					return renew(h.middleware, r).Code
 				}
 				line := `level=WARN msg="searchtoken: renewal refused" ` + tt.want
 				for _, lines := range [][]string{{line}, nil, {line + " suppressed=1"}} {
 					if len(lines) > 0 {
 						h.elapse(time.Minute)
 					}
-					refuse()
+					status := refuse()
+					check(h, "status of the event's error", status, searchtoken.HTTPStatus(h.events.seen[0].Err))
 					check(h, "events", []event{{"renewal_refused", "search", "refused", 0}}, takeEvents(h))
 					check(h, "log", lines, h.log.take())
 				}

@@ -239,7 +239,7 @@ func TestErrorsOfAClientAreRedacted(t *testing.T) {
 			return respond(400, fmt.Sprintf(`{"message":%q,"type":%q}`, annsNames, r.Header.Get("Authorization")), nil), nil
 		}, nil},
 		{"Credential", func(context.Context) (string, error) {
-			return "", fmt.Errorf("boss.lee@example.com: %w", errDown)
+			return "key-of-Lee\n", fmt.Errorf("boss.lee@example.com: KEY-of-lee: %w", errDown)
 		}, nil, errDown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
