@@ -3,6 +3,7 @@ package redact
 import (
 	"errors"
 	"net"
+	"sync"
 )
 
 // Error returns an error whose message is that of err, redacted as [Text] does.
@@ -12,8 +13,9 @@ import (
 // must be redacted already. If err is a timeout, the error is a timeout as
 // well: a [net.Error]. The err must not be nil.
 func Error(err error, visible []error, known ...string) error {
+	raw := err.Error()
 	redacted := &redactedError{
-		text:    Text(err.Error(), known...),
+		text:    sync.OnceValue(func() string { return Text(raw, known...) }), // few errors are printed
 		is:      func(target error) bool { return errors.Is(err, target) },
 		visible: visible,
 	}
@@ -24,14 +26,14 @@ func Error(err error, visible []error, known ...string) error {
 	return redacted
 }
 
-// redactedError keeps err in a closure, so that fmt cannot print it.
+// redactedError keeps err in closures, so that fmt cannot print it.
 type redactedError struct {
-	text    string
+	text    func() string
 	is      func(target error) bool
 	visible []error
 }
 
-func (e *redactedError) Error() string        { return e.text }
+func (e *redactedError) Error() string        { return e.text() }
 func (e *redactedError) Is(target error) bool { return e.is(target) }
 func (e *redactedError) Unwrap() []error      { return e.visible }
 

@@ -22,7 +22,7 @@ const (
 	replacement = "[redacted]"
 
 	maxText  = 300     // bytes kept of a text
-	maxInput = 8 << 10 // bytes examined of a text, of which maxText are kept
+	maxInput = 4 << 10 // bytes examined of a text, of which maxText are kept
 
 	// Shorter known secrets are skipped: they would match almost any text.
 	minKnown = 3
@@ -49,15 +49,9 @@ func Text(s string, known ...string) string {
 		}
 	}
 	var found spans
-	v := newView(s)
-	for range maxEncodings {
+	for _, v := range viewsOf(s) {
 		found.addSecrets(v.fold(), secrets)
 		found.addPatterns(v)
-		decoded := v.decode()
-		if decoded.text == v.text {
-			break
-		}
-		v = decoded
 	}
 	return Truncate(found.replaceIn(s))
 }

@@ -2,10 +2,13 @@ package redact_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -87,7 +90,7 @@ func TestTextDoesNotModifyTheKnownSecrets(t *testing.T) {
 // A text is cut before it is searched. A secret at the cut must not survive in
 // half.
 func TestTextShowsNoHalfOfASecretInALongText(t *testing.T) {
-	const maxInput = 8 << 10
+	const maxInput = 4 << 10
 	for _, filler := range []string{" ", strings.Repeat("\u200b", 20) + " "} {
 		for offset := -len(jwt) - 1; offset <= 1; offset++ {
 			text := filler + strings.Repeat(" ", maxInput+offset-len(filler)) + jwt + strings.Repeat(" x", 500)
@@ -112,7 +115,7 @@ func TestTextShowsNoHalfOfASecretInALongText(t *testing.T) {
 		t.Errorf("Text = %q, want %q", got, want)
 	}
 	if got, want := redact.Text(strings.Repeat("x", maxInput)), strings.Repeat("x", 300)+"…"; got != want {
-		t.Errorf("a text of 8 KiB: Text = %q, want %q", got, want)
+		t.Errorf("a text of 4 KiB: Text = %q, want %q", got, want)
 	}
 }
 
@@ -187,6 +190,7 @@ func TestTextRemovesEverySpellingOfASecret(t *testing.T) {
 		{"HTML with numbers", `Ann&#32;Lee&#x20;(R&#38;D)`, ann},
 		{"HTML in JSON", `Ann Lee (R\u0026amp;D)`, ann},
 		{"after an ampersand, before a semicolon", `&Ann%20Lee%20(R%26D);`, ann},
+		{"a backslash in HTML", `CORP\nina &amp; Co`, `CORP\nina & Co`},
 		{"other white space", "Ann\u00a0Lee\t(R&D)", ann},
 
 		{"quoted by Go", fmt.Sprintf("%q", nick), nick},
@@ -215,6 +219,37 @@ func TestTextRemovesEverySpellingOfASecret(t *testing.T) {
 				t.Errorf("Text(%s) = %s", tt.text, got)
 			}
 		})
+	}
+}
+
+// TestTextRemovesASecretInThreeEncodings spells each secret in all sequences of
+// three encodings.
+func TestTextRemovesASecretInThreeEncodings(t *testing.T) {
+	encodings := map[string]func(string) string{
+		"none": func(s string) string { return s },
+		"JSON": func(s string) string {
+			text, _ := json.Marshal(s)
+			return string(text)
+		},
+		"%q":    func(s string) string { return fmt.Sprintf("%q", s) },
+		"%+q":   func(s string) string { return fmt.Sprintf("%+q", s) },
+		"query": url.QueryEscape, "path": url.PathEscape, "HTML": html.EscapeString,
+		"capitals": strings.ToUpper, "small letters": strings.ToLower,
+	}
+	for _, secret := range []string{
+		`QUX\nina\u0041é漢😀JIX`, `QUX "Ann" & 'Lee' (R&D); <a+b/c> JIX`, `QUX%41&#65;JIX`,
+	} {
+		for first, encode1 := range encodings {
+			for second, encode2 := range encodings {
+				for third, encode3 := range encodings {
+					text := encode3(encode2(encode1(secret)))
+					got := strings.ToUpper(redact.Text("user "+text+" is unknown", secret))
+					if strings.Contains(got, "QUX") || strings.Contains(got, "JIX") {
+						t.Errorf("%s, %s, %s: Text(%s) = %s", first, second, third, text, got)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -9,9 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// maxEncodings is how many views of a text are searched: the text itself, and
-// what it says if encodings are taken off one after the other.
-const maxEncodings = 4
+// maxViews is how many views of a text are searched: the text itself, and what
+// it says if encodings are taken off one after the other.
+const maxViews = 12
+
+// encodings are the ways to write a character by others.
+var encodings = []encoding{{'\\', unescape}, {'%', unescapeURL}, {'&', unescapeHTML}}
+
+// encoding is a byte that starts a sequence, and a function that decodes it: it
+// returns the character and the length of the sequence, or 0 if a text does not
+// start with one.
+type encoding struct {
+	mark   byte
+	decode func(text string) (character string, length int)
+}
 
 // view is another spelling of a text. text[i] stands for the bytes of the
 // original from at[i] to at[i+1].
@@ -29,8 +40,14 @@ func newView(s string) view {
 	return view{s, at}
 }
 
-// span returns the part of the original that text[from:to] stands for.
-func (v view) span(from, to int) span { return span{v.at[from], v.at[to]} }
+// span returns the part of the original that text[from:to] stands for. It ends
+// with a whole sequence, even if only the first of its characters is meant.
+func (v view) span(from, to int) span {
+	for to < len(v.text) && v.at[to] == v.at[to-1] {
+		to++
+	}
+	return span{v.at[from], v.at[to]}
+}
 
 // rewrite returns a view of the same original. next returns what replaces the
 // start of a text, and how long that start is.
@@ -64,36 +81,70 @@ func (v view) fold() view {
 	})
 }
 
-// decode returns a view without one level of escapes.
-func (v view) decode() view {
-	if !strings.ContainsAny(v.text, `\%&`) {
+// viewsOf returns s as it is, and with one or more encodings taken off. An
+// encoding is taken off alone, because a text may have the marks of another one
+// as they are: a backslash in HTML, for example. The views with the fewest
+// encodings taken off come first.
+func viewsOf(s string) []view {
+	views := []view{newView(s)}
+	seen := map[string]bool{s: true}
+	for i := 0; i < len(views); i++ {
+		for _, e := range encodings {
+			decoded := views[i].decode(e)
+			if seen[decoded.text] {
+				continue
+			}
+			if len(views) == maxViews {
+				return views
+			}
+			seen[decoded.text] = true
+			views = append(views, decoded)
+		}
+	}
+	return views
+}
+
+// decode returns a view without one level of an encoding.
+func (v view) decode(e encoding) view {
+	if strings.IndexByte(v.text, e.mark) < 0 {
 		return v
 	}
 	return v.rewrite(func(rest string) (string, int) {
-		switch rest[0] {
-		case '\\':
-			return unescape(rest)
-		case '%':
-			if b, ok := parseHex(rest, 1, 3); ok {
-				return string([]byte{byte(b)}), 3
-			}
-		case '&':
-			if end := strings.IndexByte(rest[:min(len(rest), 32)], ';'); end > 0 {
-				if c := html.UnescapeString(rest[:end+1]); c != rest[:end+1] {
-					return c, end + 1
-				}
+		if rest[0] == e.mark {
+			if character, length := e.decode(rest); length > 0 {
+				return character, length
 			}
 		}
 		return rest[:1], 1
 	})
 }
 
-// unescape returns the character that an escape sequence of JSON or Go stands
-// for, and the length of the sequence. Other characters stand for themselves
-// after a backslash.
+// unescapeURL decodes %XX.
+func unescapeURL(s string) (string, int) {
+	if b, ok := parseHex(s, 1, 3); ok {
+		return string([]byte{byte(b)}), 3
+	}
+	return "", 0
+}
+
+// unescapeHTML decodes a character reference that ends with a semicolon.
+func unescapeHTML(s string) (string, int) {
+	const longest = 32
+	end := strings.IndexByte(s[:min(len(s), longest)], ';')
+	if end < 0 || strings.IndexByte(s[1:end], '&') >= 0 { // the semicolon is that of another one
+		return "", 0
+	}
+	if c := html.UnescapeString(s[:end+1]); c != s[:end+1] {
+		return c, end + 1
+	}
+	return "", 0
+}
+
+// unescape decodes an escape sequence of JSON or Go. Other characters stand for
+// themselves after a backslash.
 func unescape(s string) (string, int) {
 	if len(s) == 1 {
-		return s, 1
+		return "", 0
 	}
 	switch s[1] {
 	case 'n', 'r', 't':
@@ -102,11 +153,10 @@ func unescape(s string) (string, int) {
 		if b, ok := parseHex(s, 2, 4); ok {
 			return string([]byte{byte(b)}), 4
 		}
-	case 'U':
-		if r, ok := parseHex(s, 2, 10); ok {
+	case 'U', 'u':
+		if r, ok := parseHex(s, 2, 10); ok && r <= unicode.MaxRune {
 			return string(r), 10
 		}
-	case 'u':
 		r, ok := parseHex(s, 2, 6)
 		if !ok {
 			break
