@@ -92,5 +92,5 @@ func (a App) run(ctx context.Context, o options, getenv func(string) string, std
 		return err
 	}
 	fmt.Fprintf(stdout, "Search site: %s (stop it with Ctrl+C)\n", siteURL(addr))
-	return serve(ctx, listener, searchSite, logger)
+	return serve(ctx, listener, searchSite, o.drain, logger)
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/searchtoken/searchtoken/example/site"
 )
@@ -29,6 +30,9 @@ Optional, on the stand-in as well:
   SESSION_KEY             at least 32 bytes in hexadecimal or base64: with the
                           same key, sessions survive a restart
 
+/healthz answers 200 while the process is up, and /readyz while it can serve
+visitors.
+
 Flags:
 
 `
@@ -38,6 +42,7 @@ Flags:
 type options struct {
 	addr, assets  string
 	proxy, secure bool
+	drain         time.Duration
 }
 
 // parseArgs reads the command line. It prints errors, and the help that -h asks
@@ -57,6 +62,8 @@ func (a App) parseArgs(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.proxy, "proxy", false,
 		"send the calls of the front ends through the site, so that their pages hold no token")
 	flags.BoolVar(&o.secure, "secure", false, "send the session cookie over https only; set it if browsers use https")
+	flags.DurationVar(&o.drain, "drain", 0,
+		"how long to go on after the signal to stop, while /readyz answers 503: as long as a load balancer needs to notice")
 	if a.Flags != nil {
 		a.Flags(flags)
 	}

@@ -7,13 +7,14 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/searchtoken/searchtoken/example/site"
 )
 
 func TestHelpListsAllFlagsAndEnvironmentVariables(t *testing.T) {
-	wants := []string{"-addr", "-assets", "-hat", "-proxy", "-secure"}
+	wants := []string{"-addr", "-assets", "-drain", "-hat", "-proxy", "-secure"}
 	_, err := readSettings(func(name string) string {
 		wants = append(wants, name+" ")
 		return ""
@@ -64,8 +65,8 @@ func TestParseArgs(t *testing.T) {
 	}{
 		"no flags": {nil, options{assets: site.DefaultAssets}},
 		"all flags": {
-			[]string{"-addr", "127.0.0.1:1", "-assets=https://a.example", "-proxy", "-secure"},
-			options{addr: "127.0.0.1:1", assets: "https://a.example", proxy: true, secure: true},
+			[]string{"-addr", "127.0.0.1:1", "-assets=https://a.example", "-proxy", "-secure", "-drain", "5s"},
+			options{addr: "127.0.0.1:1", assets: "https://a.example", proxy: true, secure: true, drain: 5 * time.Second},
 		},
 	}
 	for name, test := range tests {

@@ -17,11 +17,12 @@ import (
 // after it are cut off.
 const gracePeriod = 10 * time.Second
 
-// serve answers requests until ctx is done, and then shuts down the server and
-// the site.
-func serve(ctx context.Context, listener net.Listener, s *site.Site, logger *slog.Logger) error {
+// serve answers requests until ctx is done. It goes on for the time to drain,
+// in which the site is not ready, and then shuts down the server and the site.
+func serve(ctx context.Context, listener net.Listener, s *site.Site, drain time.Duration, logger *slog.Logger) error {
+	p := newProbes(s, s.Ready)
 	server := &http.Server{
-		Handler:           s,
+		Handler:           p,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second, // a token and a query take at most 10 seconds each
@@ -29,7 +30,7 @@ func serve(ctx context.Context, listener net.Listener, s *site.Site, logger *slo
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	if addr, ok := listener.Addr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
-		server.Handler = onlyLoopbackNames(s)
+		server.Handler = onlyLoopbackNames(p)
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -38,6 +39,11 @@ func serve(ctx context.Context, listener net.Listener, s *site.Site, logger *slo
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
+		p.draining.Store(true)
+		select {
+		case err = <-failed:
+		case <-time.After(drain):
+		}
 	}
 	return errors.Join(err, shutDown(server, s))
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/searchtoken/searchtoken"
 	"github.com/searchtoken/searchtoken/example/site"
 	"github.com/searchtoken/searchtoken/searchtokentest"
@@ -95,22 +97,11 @@ func TestServeShutsDownGracefully(t *testing.T) {
 				platform := searchtokentest.New(searchtokentest.Config{})
 				platform.Inject(searchtokentest.Fault{Delay: test.delay})
 				transport := &countingTransport{RoundTripper: platform}
-				s, err := site.New(site.Config{
-					Coveo: searchtoken.Config{
-						OrganizationID: searchtokentest.DefaultOrganizationID,
-						APIKey:         searchtokentest.DefaultAPIKey,
-						HTTPClient:     &http.Client{Transport: transport},
-						Logger:         slog.New(slog.DiscardHandler),
-					},
-					SessionKey: newSessionKey(),
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := newSite(t, transport)
 				listener := newPipeListener()
 				ctx, stop := context.WithCancel(t.Context())
 				done := make(chan error, 1)
-				go func() { done <- serve(ctx, listener, s, slog.New(slog.DiscardHandler)) }()
+				go func() { done <- serve(ctx, listener, s, 0, slog.New(slog.DiscardHandler)) }()
 
 				client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
 				defer client.CloseIdleConnections()
@@ -136,7 +127,7 @@ func TestServeShutsDownGracefully(t *testing.T) {
 					t.Errorf("a request after the stop: error %v, want %v", err, net.ErrClosed)
 				}
 
-				err = <-done
+				err := <-done
 				if got := transport.inFlight.Load(); got != 0 && !test.wantErr {
 					t.Errorf("%d calls of the platform are in flight after serve has returned", got)
 				}
@@ -159,19 +150,78 @@ func TestServeShutsDownGracefully(t *testing.T) {
 }
 
 func TestServeReportsAFailingListener(t *testing.T) {
+	listener := newPipeListener()
+	listener.Close()
+	err := serve(t.Context(), listener, newSite(t, nil), 0, slog.New(slog.DiscardHandler))
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("serve: %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// newSite returns a site that calls the platform with transport.
+func newSite(t *testing.T, transport http.RoundTripper) *site.Site {
+	t.Helper()
 	s, err := site.New(site.Config{
 		Coveo: searchtoken.Config{
 			OrganizationID: searchtokentest.DefaultOrganizationID,
 			APIKey:         searchtokentest.DefaultAPIKey,
+			HTTPClient:     &http.Client{Transport: transport},
+			Logger:         slog.New(slog.DiscardHandler),
 		},
 		SessionKey: newSessionKey(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := newPipeListener()
-	listener.Close()
-	if err := serve(t.Context(), listener, s, slog.New(slog.DiscardHandler)); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("serve: %v, want %v", err, net.ErrClosed)
-	}
+	return s
+}
+
+func TestServeDrainsBeforeItShutsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- serve(ctx, listener, newSite(t, searchtokentest.New(searchtokentest.Config{})), 10*time.Second,
+				slog.New(slog.DiscardHandler))
+		}()
+		client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
+		defer client.CloseIdleConnections()
+		// visit returns the status and the first line of each path.
+		visit := func() map[string]string {
+			answers := make(map[string]string)
+			for _, path := range []string{"/healthz", "/readyz", "/plain"} {
+				resp, err := client.Get("http://site.example" + path)
+				if err != nil {
+					answers[path] = "none"
+					continue
+				}
+				line, err := bufio.NewReader(resp.Body).ReadString('\n')
+				resp.Body.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				answers[path] = resp.Status + ", " + strings.TrimSpace(line)
+			}
+			return answers
+		}
+		const page = "200 OK, <!DOCTYPE html>"
+		check := func(when string, want map[string]string) {
+			t.Helper()
+			if diff := cmp.Diff(want, visit()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		check("at first", map[string]string{"/healthz": "200 OK, ok", "/readyz": "200 OK, ready", "/plain": page})
+		stop()
+		time.Sleep(9 * time.Second)
+		check("while draining", map[string]string{
+			"/healthz": "200 OK, ok", "/readyz": "503 Service Unavailable, draining", "/plain": page,
+		})
+		time.Sleep(2 * time.Second)
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		check("at last", map[string]string{"/healthz": "none", "/readyz": "none", "/plain": "none"})
+	})
 }

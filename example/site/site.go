@@ -101,6 +101,21 @@ func New(cfg Config) (*Site, error) {
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
+// errNoTokens is shown to everybody who probes the site.
+var errNoTokens = errors.New("Coveo gives no tokens at the moment")
+
+// Ready returns an error if the site has no token for any visitor, and gets
+// none: calls of Coveo are held back. With tokens in the cache, the site is
+// ready even so, because it serves the users who have them.
+func (s *Site) Ready() error {
+	stats := s.coveo.Stats()
+	// When HeldBackUntil is over, a request must come to try again.
+	if stats.HeldBack && time.Now().Before(stats.HeldBackUntil) && stats.CachedTokens == 0 {
+		return errNoTokens
+	}
+	return nil
+}
+
 // Shutdown stops the refreshing of tokens and waits for token fetches in flight
 // until ctx is done. Then it returns the error of ctx, else nil. Shut down the
 // HTTP server first.
