@@ -671,7 +671,7 @@ func texts(script string) (all []string) {
 
 // FuzzSnippets renders pages with any values. The elements of a page must be
 // those of a page with harmless values, and its scripts must get the values
-// unchanged.
+// unchanged. From 128 on, option stands for a page with a ProxyURL.
 func FuzzSnippets(f *testing.F) {
 	frontEnds := []struct {
 		frontEnd searchtoken.FrontEnd
@@ -700,7 +700,9 @@ func FuzzSnippets(f *testing.F) {
 
 	for frontEnd, fe := range frontEnds {
 		add := func(option int, value, text, endpoint string) {
-			f.Add(uint8(frontEnd), uint8(option), value, text, text, text, text, text, endpoint, endpoint)
+			for _, proxied := range []int{0, 128} {
+				f.Add(uint8(frontEnd), uint8(proxied+option), value, text, text, text, text, text, endpoint, endpoint)
+			}
 		}
 		for option, name := range fe.options {
 			for _, value := range []string{harmless[name], "true", "https://static.cloud.coveo.com"} {
@@ -726,8 +728,11 @@ func FuzzSnippets(f *testing.F) {
 		value, organization, token, nonce, renewURL, hub, platform, analytics string,
 	) {
 		fe := frontEnds[int(frontEnd)%len(frontEnds)]
-		name := fe.options[int(option)%len(fe.options)]
+		name := fe.options[int(option%128)%len(fe.options)]
 		render := func(value string, page searchtoken.Page) (string, error) {
+			if option >= 128 {
+				page.RenewURL, page.ProxyURL = "", page.RenewURL
+			}
 			var b strings.Builder
 			err := pages.ExecuteTemplate(&b, string(fe.frontEnd),
 				map[string]any{"Page": &page, "Option": name, "Value": value})
@@ -796,6 +801,12 @@ func FuzzSnippets(f *testing.F) {
 			t.Errorf("a script has a line separator in a value: %q", scripts.String())
 		}
 		want := []string{organization, token, renewURL, hub}
+		if option >= 128 && renewURL != "" { // a page with a ProxyURL
+			want = []string{organization, renewURL + "/rest/search", hub}
+			if fe.frontEnd != searchtoken.JSUI {
+				want[1] += "/v2"
+			}
+		}
 		if name == "root" {
 			want = append(want, value)
 		}
