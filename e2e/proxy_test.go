@@ -152,15 +152,27 @@ func (w *world) checkAllCallsAreTheSites(t *testing.T) {
 // libraries ignore the configured endpoints for generated answers.
 func TestAnswersStreamThroughTheSite(t *testing.T) {
 	t.Parallel()
-	const answer = "Travel is paid for by the office in Paris."
-	for name, element := range map[string]string{
-		"of a query":         `<atomic-generated-answer></atomic-generated-answer>`,
-		"of a configuration": `<atomic-generated-answer answer-configuration-id="config"></atomic-generated-answer>`,
+	const (
+		answer        = "Travel is paid for by the office in Paris."
+		query         = `<atomic-generated-answer></atomic-generated-answer>`
+		configuration = `<atomic-generated-answer answer-configuration-id="config"></atomic-generated-answer>`
+	)
+	for name, test := range map[string]struct {
+		element     string
+		environment searchtoken.Environment
+	}{
+		"of a query":                {query, ""},
+		"of a query, HIPAA":         {query, searchtoken.EnvHIPAA},
+		"of a configuration":        {configuration, ""},
+		"of a configuration, HIPAA": {configuration, searchtoken.EnvHIPAA},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			body := strings.Replace(atomicBody, "<atomic-result-list>", element+"<atomic-result-list>", 1)
-			w := newApp(t, app{frontEnd: searchtoken.Atomic, body: body, config: throughTheSite})
+			body := strings.Replace(atomicBody, "<atomic-result-list>", test.element+"<atomic-result-list>", 1)
+			w := newApp(t, app{frontEnd: searchtoken.Atomic, body: body, config: func(cfg *searchtoken.Config) {
+				throughTheSite(cfg)
+				cfg.Environment = test.environment
+			}})
 			w.platform.GenerateAnswers(answer, 100*time.Millisecond)
 			b := openTab(t, w.url)
 			b.open("/")
@@ -176,6 +188,11 @@ func TestAnswersStreamThroughTheSite(t *testing.T) {
 			}
 			w.checkBrowserHasNoToken(t, b)
 			w.checkAllCallsAreTheSites(t)
+			for _, r := range w.platform.Requests() {
+				if got, want := strings.Contains(r.Host, "hipaa"), test.environment == searchtoken.EnvHIPAA; got != want {
+					t.Errorf("%s %s: on a HIPAA host: %v, want %v", r.Method, r.Path, got, want)
+				}
+			}
 		})
 	}
 }
