@@ -229,6 +229,8 @@ func TestProxySendsTheAddressOfTheVisitor(t *testing.T) {
 		{"IPv6", "[2001:db8::1%eth0]:1", nil, []string{"2001:db8::1"}},
 		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:1", nil, []string{"192.0.2.7"}},
 		{"socket without an address", "@", nil, nil},
+		{"set by a middleware", "192.0.2.7", nil, []string{"192.0.2.7"}},
+		{"IPv6, set by a middleware", "2001:db8::7", nil, []string{"2001:db8::7"}},
 		{"ClientIP", "192.0.2.7:1", clientIP("198.51.100.1"), []string{"198.51.100.1"}},
 		{"ClientIP returns a list", "192.0.2.7:1", clientIP("198.51.100.1, 10.0.0.1"), nil},
 		{"ClientIP returns a header's end", "192.0.2.7:1", clientIP("x\r\nCookie: a"), nil},

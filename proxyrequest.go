@@ -36,10 +36,10 @@ func (c *proxyCall) checkPage() error {
 
 // clientIP returns the visitor's address. It is not valid if it is not known.
 func (c *proxyCall) clientIP() netip.Addr {
-	var text string
+	text := c.in.RemoteAddr // without a port, if a middleware has set it
 	if c.route.ClientIP != nil {
 		text = c.route.ClientIP(c.in)
-	} else if host, _, err := net.SplitHostPort(c.in.RemoteAddr); err == nil {
+	} else if host, _, err := net.SplitHostPort(text); err == nil {
 		text = host
 	}
 	address, _ := netip.ParseAddr(text)
