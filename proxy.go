@@ -162,8 +162,9 @@ func (c *proxyCall) serve() error {
 	timer := time.AfterFunc(patience, func() { cancel(errTooSlow) })
 	defer timer.Stop()
 	call.Context = ctx
-	// In place of the server's deadline. The server ends it after the answer.
-	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(2 * maxSilence))
+	// In place of the server's deadline, and for a browser that does not read.
+	// The server ends it after the answer.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(patience + maxPatience))
 
 	err := c.forward(&call, timer)
 	switch {

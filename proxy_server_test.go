@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,6 +175,47 @@ func TestProxyEndsAStreamWhenTheBrowserLeaves(t *testing.T) {
 				}
 				server.Close()
 				time.Sleep(time.Hour)
+			})
+		})
+	}
+}
+
+func TestProxyDoesNotWaitForABrowserThatDoesNotRead(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		call func() *http.Request
+		want time.Duration
+	}{
+		{"call", query, 31 * time.Second},
+		{"stream", func() *http.Request { return proxyCall("GET", streaming, "", "") }, 60 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				u := &upstream{answer: func(*http.Request, int) *http.Response {
+					return reply(200, "text/event-stream", strings.Repeat("x", 1<<20))
+				}}
+				h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: u}})
+				server := &http.Server{}
+				client := h.proxyServer(server, h.middleware.ProxyHandler())
+				began := time.Now()
+				resp, err := client.Do(overTheWire(h.Context(), tt.call()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second / 2) // so that the looks are between full seconds
+				var ended time.Duration
+				for range 120 {
+					if time.Sleep(time.Second); ended == 0 && slices.ContainsFunc(h.events.take(), func(kind string) bool {
+						return strings.HasPrefix(kind, "proxy")
+					}) {
+						ended = time.Since(began).Truncate(time.Second)
+					}
+				}
+				if ended != tt.want {
+					t.Errorf("the call ended after %v, want %v", ended, tt.want)
+				}
+				resp.Body.Close()
+				server.Close()
 			})
 		})
 	}
