@@ -231,9 +231,8 @@ func TestTextRemovesASecretInThreeEncodings(t *testing.T) {
 			text, _ := json.Marshal(s)
 			return string(text)
 		},
-		"%q":    func(s string) string { return fmt.Sprintf("%q", s) },
-		"%+q":   func(s string) string { return fmt.Sprintf("%+q", s) },
-		"query": url.QueryEscape, "path": url.PathEscape, "HTML": html.EscapeString,
+		"%+q": func(s string) string { return fmt.Sprintf("%+q", s) },
+		"URL": url.QueryEscape, "HTML": html.EscapeString,
 		"capitals": strings.ToUpper, "small letters": strings.ToLower,
 	}
 	for _, secret := range []string{
