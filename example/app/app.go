@@ -91,6 +91,11 @@ func (a App) run(ctx context.Context, o options, getenv func(string) string, std
 	if err != nil {
 		return err
 	}
+	if !s.standIn {
+		if err := checkCoveo(ctx, searchSite, logger); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(stdout, "Search site: %s (stop it with Ctrl+C)\n", siteURL(addr))
 	return serve(ctx, listener, searchSite, o.drain, logger)
 }

@@ -101,8 +101,12 @@ func New(cfg Config) (*Site, error) {
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
+// Check asks Coveo for a token, and returns an error that says what is wrong
+// with the configuration, if anything is.
+func (s *Site) Check(ctx context.Context) error { return s.coveo.Check(ctx) }
+
 // errNoTokens is shown to everybody who probes the site.
-var errNoTokens = errors.New("Coveo gives no tokens at the moment")
+var errNoTokens = errors.New("no tokens from Coveo at the moment")
 
 // Ready returns an error if the site has no token for any visitor, and gets
 // none: calls of Coveo are held back. With tokens in the cache, the site is
