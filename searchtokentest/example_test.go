@@ -1,12 +1,14 @@
 package searchtokentest_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
@@ -114,4 +116,70 @@ func ExamplePlatform_RejectAll() {
 	// Output:
 	// 419
 	// 200
+}
+
+// The answer to a question arrives word by word.
+func ExamplePlatform_GenerateAnswers() {
+	coveo := searchtokentest.New(searchtokentest.Config{})
+	coveo.GenerateAnswers("In three steps.", time.Millisecond)
+	token := coveo.IssueToken(searchtokentest.Claims{UserIDs: []searchtokentest.UserID{
+		{Name: "alice@example.com", Provider: searchtokentest.EmailSecurityProvider},
+	}})
+	url := "https://acme.org.coveo.com/rest/organizations/acme/answer/v1/configs/1/generate"
+	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(`{"q": "How do I reset my password?"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: coveo}).Do(r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Header.Get("Content-Type"))
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var event struct{ Payload string }
+		if err := json.Unmarshal([]byte(data), &event); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Payload)
+	}
+	// Output:
+	// text/event-stream
+	// {"contentFormat":"text/markdown"}
+	// {"textDelta":"In "}
+	// {"textDelta":"three "}
+	// {"textDelta":"steps."}
+	// {"citations":[]}
+	// {"answerGenerated":true}
+}
+
+// Queries of one user hang until the client gives up.
+func ExampleFault() {
+	coveo := searchtokentest.New(searchtokentest.Config{})
+	coveo.Inject(searchtokentest.Fault{
+		Kind:    searchtokentest.KindSearch,
+		Match:   func(r searchtokentest.Request) bool { return r.User() == "bob@example.com" },
+		Handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	})
+	client := &http.Client{Transport: coveo, Timeout: time.Second}
+	for _, name := range []string{"alice@example.com", "bob@example.com"} {
+		token := coveo.IssueToken(searchtokentest.Claims{UserIDs: []searchtokentest.UserID{
+			{Name: name, Provider: searchtokentest.EmailSecurityProvider},
+		}})
+		resp, err := client.Get("https://acme.org.coveo.com/rest/search/v2?access_token=" + token)
+		if err != nil {
+			fmt.Println(name, "gets no response")
+			continue
+		}
+		resp.Body.Close()
+		fmt.Println(name, "gets", resp.Status)
+	}
+	// Output:
+	// alice@example.com gets 200 OK
+	// bob@example.com gets no response
 }

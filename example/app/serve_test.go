@@ -158,10 +158,12 @@ func TestServeReportsAFailingListener(t *testing.T) {
 	}
 }
 
-// newSite returns a site that calls the platform with transport.
+// newSite returns a site that calls the platform with transport, also for the
+// front ends.
 func newSite(t *testing.T, transport http.RoundTripper) *site.Site {
 	t.Helper()
 	s, err := site.New(site.Config{
+		Proxy: true,
 		Coveo: searchtoken.Config{
 			OrganizationID: searchtokentest.DefaultOrganizationID,
 			APIKey:         searchtokentest.DefaultAPIKey,
@@ -223,5 +225,47 @@ func TestServeDrainsBeforeItShutsDown(t *testing.T) {
 			t.Errorf("serve: %v", err)
 		}
 		check("at last", map[string]string{"/healthz": "none", "/readyz": "none", "/plain": "none"})
+	})
+}
+
+// The stream of a generated answer takes longer than the server's WriteTimeout.
+func TestServeLetsStreamsTakeTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		platform := searchtokentest.New(searchtokentest.Config{})
+		platform.GenerateAnswers("one two three", 20*time.Second)
+		listener := newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- serve(ctx, listener, newSite(t, platform), 0, slog.New(slog.DiscardHandler)) }()
+
+		client := &http.Client{Transport: &http.Transport{DialContext: listener.dial}}
+		defer client.CloseIdleConnections()
+		start := time.Now()
+		path := "/rest/organizations/" + searchtokentest.DefaultOrganizationID + "/answer/v1/configs/1/generate"
+		resp, err := client.Post("http://site.example"+site.ProxyURL+path, "application/json", strings.NewReader(`{"q":"page"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var got []time.Duration
+		lines := bufio.NewScanner(resp.Body)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "data: ") {
+				got = append(got, time.Since(start))
+			}
+		}
+		if err := lines.Err(); err != nil {
+			t.Error(err)
+		}
+		want := []time.Duration{
+			0, 20 * time.Second, 40 * time.Second, 60 * time.Second, 80 * time.Second, 100 * time.Second,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("times of the events (-want +got):\n%s", diff)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
 	})
 }
