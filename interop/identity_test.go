@@ -1,0 +1,283 @@
+package interop_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/coreos/go-oidc/v3/oidc/oidctest"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/searchtoken/searchtoken"
+)
+
+// recipe: jwt
+
+// userClaims are the claims of the site's own access tokens.
+type userClaims struct {
+	Email string `json:"email"`
+	jwt.RegisteredClaims
+}
+
+type claimsKey struct{}
+
+func identifyByClaims(r *http.Request) (searchtoken.Identity, error) {
+	claims, ok := r.Context().Value(claimsKey{}).(*userClaims)
+	if !ok || claims.Email == "" {
+		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+	}
+	return searchtoken.Email(claims.Email), nil
+}
+
+// end recipe
+
+// recipe: jwt-middleware
+
+// authenticate puts the claims of a valid bearer token into the context.
+func authenticate(key []byte, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		var claims userClaims
+		_, err := jwt.ParseWithClaims(bearer, &claims, func(*jwt.Token) (any, error) { return key, nil },
+			jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
+		if err == nil {
+			r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, &claims))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// end recipe
+
+func TestJWT(t *testing.T) {
+	cfg, _ := newConfig()
+	cfg.Identify = identifyByClaims
+	coveo := newCoveo(t, cfg)
+	key := []byte("the key of the site's access tokens")
+	mux := http.NewServeMux()
+	mux.Handle("GET /search", coveo.Handler(searchPage))
+	mux.Handle("/coveo/token", coveo.RenewHandler())
+	visitor := visit(t, authenticate(key, mux))
+
+	sign := func(key []byte, life time.Duration) string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, &userClaims{
+			"alice@example.com", jwt.RegisteredClaims{ExpiresAt: jwt.NewNumericDate(time.Now().Add(life))},
+		}).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + token
+	}
+	for _, tt := range []struct{ name, authorization, want string }{
+		{"valid", sign(key, time.Hour), "200 alice@example.com"},
+		{"expired", sign(key, -time.Hour), "401"},
+		{"of another key", sign([]byte("another key"), time.Hour), "401"},
+		{"none", "", "401"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, "page", tt.want, visitor.do("GET /search", "Authorization", tt.authorization).String())
+			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Authorization", tt.authorization).String())
+		})
+	}
+}
+
+func TestOIDC(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "1", Algorithm: oidc.RS256}}}
+	server := httptest.NewServer(issuer)
+	defer server.Close()
+	issuer.SetIssuer(server.URL)
+	provider, err := oidc.NewProvider(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := provider.VerifierContext(t.Context(), &oidc.Config{ClientID: "site"})
+	cfg, _ := newConfig()
+
+	// recipe: oidc
+	cfg.Identify = func(r *http.Request) (searchtoken.Identity, error) {
+		token, ok := r.Context().Value(idTokenKey{}).(*oidc.IDToken)
+		if !ok {
+			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+		}
+		var user userInfo
+		if err := token.Claims(&user); err != nil || !user.EmailVerified {
+			return searchtoken.Identity{}, errors.Join(searchtoken.ErrNoIdentity, err)
+		}
+		id := searchtoken.Email(user.Email)
+		id.DisplayName, id.Expires = user.Name, token.Expiry
+		return id, nil
+	}
+	// end recipe
+	coveo := newCoveo(t, cfg)
+	mux := http.NewServeMux()
+	mux.Handle("GET /search", coveo.Handler(searchPage))
+	mux.Handle("/coveo/token", coveo.RenewHandler())
+	visitor := visit(t, verifyIDToken(verifier, mux))
+
+	sign := func(verified bool, life time.Duration) string {
+		claims, err := json.Marshal(map[string]any{
+			"iss": server.URL, "aud": "site", "sub": "1", "exp": time.Now().Add(life).Unix(),
+			"email": "alice@example.com", "email_verified": verified, "name": "Alice",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "id_token=" + oidctest.SignIDToken(key, "1", oidc.RS256, string(claims))
+	}
+	for _, tt := range []struct{ name, cookie, want string }{
+		{"valid", sign(true, time.Hour), "200 alice@example.com"},
+		{"email not verified", sign(false, time.Hour), "401"},
+		{"expired", sign(true, -time.Hour), "401"},
+		{"none", "", "401"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, "page", tt.want, visitor.do("GET /search", "Cookie", tt.cookie).String())
+			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Cookie", tt.cookie).String())
+		})
+	}
+}
+
+// recipe: oidc-middleware
+
+type idTokenKey struct{}
+
+type userInfo struct {
+	Email         string `json:"email"`
+	EmailVerified bool   `json:"email_verified"`
+	Name          string `json:"name"`
+}
+
+// end recipe
+
+// verifyIDToken puts the ID token of a cookie into the context.
+func verifyIDToken(verifier *oidc.IDTokenVerifier, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if cookie, err := r.Cookie("id_token"); err == nil {
+			if token, err := verifier.Verify(r.Context(), cookie.Value); err == nil {
+				r = r.WithContext(context.WithValue(r.Context(), idTokenKey{}, token))
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recipe: proxy-header
+
+// identifyByProxy trusts a header. Only oauth2-proxy may reach this server.
+func identifyByProxy(r *http.Request) (searchtoken.Identity, error) {
+	emails := r.Header.Values("X-Forwarded-Email")
+	if len(emails) != 1 || emails[0] == "" {
+		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+	}
+	return searchtoken.Email(emails[0]), nil
+}
+
+// end recipe
+
+func TestProxyHeader(t *testing.T) {
+	cfg, _ := newConfig()
+	cfg.Identify = identifyByProxy
+	coveo := newCoveo(t, cfg)
+	mux := http.NewServeMux()
+	mux.Handle("GET /search", coveo.Handler(searchPage))
+	mux.Handle("/coveo/token", coveo.RenewHandler())
+	server := visit(t, mux)
+
+	proxied := visit(t, newAuthProxy(t, server.url))
+	proxied.expect(exchange{"GET /search", "200 alice@example.com"})
+	check(t, "a forged header, through the proxy", "200 alice@example.com",
+		proxied.do("GET /search", "X-Forwarded-Email", "bob@example.com").String())
+	check(t, "renewal", "200 alice@example.com", proxied.do("POST /coveo/token").String())
+
+	// Whoever reaches the server without the proxy is whoever they want to be.
+	check(t, "a forged header, past the proxy", "200 bob@example.com",
+		server.do("GET /search", "X-Forwarded-Email", "bob@example.com").String())
+}
+
+// TestProxyHeaderOnUnixSocket shows a server that only the proxy can reach.
+func TestProxyHeaderOnUnixSocket(t *testing.T) {
+	cfg, _ := newConfig()
+	cfg.Identify = identifyByProxy
+	coveo := newCoveo(t, cfg)
+	listener, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(coveo.Handler(searchPage))
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", listener.Addr().String())
+	}}
+	defer transport.CloseIdleConnections()
+	visitor := newBrowser(t, &http.Client{Transport: transport}, "http://site.example.com")
+	check(t, "page", "200 alice@example.com",
+		visitor.do("GET /search", "X-Forwarded-Email", "alice@example.com").String())
+}
+
+func TestBasicAuth(t *testing.T) {
+	cfg, _ := newConfig()
+	passwords := map[string]string{"alice@example.com": "secret"}
+
+	// recipe: basic-auth
+	cfg.Identify = func(r *http.Request) (searchtoken.Identity, error) {
+		user, password, _ := r.BasicAuth()
+		want, known := passwords[user]
+		if subtle.ConstantTimeCompare([]byte(password), []byte(want)) != 1 || !known {
+			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+		}
+		return searchtoken.Email(user), nil
+	}
+	cfg.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
+		if errors.Is(err, searchtoken.ErrNoIdentity) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="search", charset="UTF-8"`)
+		}
+		status := searchtoken.HTTPStatus(err)
+		http.Error(w, http.StatusText(status), status)
+	}
+	// end recipe
+	coveo := newCoveo(t, cfg)
+	mux := http.NewServeMux()
+	mux.Handle("GET /search", coveo.Handler(searchPage))
+	mux.Handle("/coveo/token", coveo.RenewHandler())
+	visitor := visit(t, mux)
+
+	credentials := func(password string) string {
+		r := &http.Request{Header: http.Header{}}
+		r.SetBasicAuth("alice@example.com", password)
+		return r.Header.Get("Authorization")
+	}
+	for _, tt := range []struct{ name, authorization, want, challenge string }{
+		{"right", credentials("secret"), "200 alice@example.com", ""},
+		{"wrong", credentials("wrong"), "401", `Basic realm="search", charset="UTF-8"`},
+		{"none", "", "401", `Basic realm="search", charset="UTF-8"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := visitor.do("GET /search", "Authorization", tt.authorization)
+			check(t, "page", tt.want, got.String())
+			check(t, "challenge", tt.challenge, got.Header.Get("WWW-Authenticate"))
+			got.expectPrivate(t)
+			// The RenewHandler has no ErrorHandler, so a script never makes the
+			// browser ask for a password.
+			renewal := visitor.do("POST /coveo/token", "Authorization", tt.authorization)
+			check(t, "renewal", tt.want, renewal.String())
+			check(t, "challenge of a renewal", "", renewal.Header.Get("WWW-Authenticate"))
+		})
+	}
+}
