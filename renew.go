@@ -28,7 +28,8 @@ const (
 // RenewHandler returns the handler that a page's renewAccessToken calls when
 // its token was rejected. Mount it at the route's RenewURL. It answers with a
 // token of the same grant as the page's token: it uses the same Identify,
-// Params and Prepare.
+// Params and Prepare. Do not mount it for pages with a ProxyURL, which need no
+// token: it would give one to every script of the site.
 //
 // It accepts a GET, or a POST of {"rejected": "<token>"}, from a page of the
 // site itself or of Route.TrustedOrigins. A POST without a body, of {} or of
