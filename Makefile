@@ -1,5 +1,6 @@
 # make test needs Go. If missing, it installs a C compiler for the race detector,
-# Redis, and for the browser tests Chromium, Node and (with npm) Coveo's libraries.
+# Redis, Prometheus (for promtool), and for the browser tests Chromium, Node and (with
+# npm) Coveo's libraries.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MODULES     = $(shell go list -m -f '{{.Dir}}')
@@ -22,7 +23,7 @@ fuzz:
 
 # Measures everything in one run with what it is compared to. The unit x is the ratio.
 bench: deps wrk e2e/peers/express/node_modules
-	@go test -run '^$$' -bench . -timeout 30m . ./rediscache >bench.out || { cat bench.out; exit 1; }
+	@go test -run '^$$' -bench . -timeout 30m . ./rediscache ./otelsearchtoken >bench.out || { cat bench.out; exit 1; }
 	@printf '| benchmark | result |\n|---|---|\n'
 	@awk '/^Benchmark/ { sub(/^Benchmark/, ""); printf "| %s |", $$1; for (i = 3; i < NF; i += 2) printf "%s %s %s", (i > 3 ? "," : ""), $$i, $$(i+1); print " |" }' bench.out
 	@cd e2e && go run ./peers
@@ -40,6 +41,7 @@ deps:
 	command -v chromium >/dev/null || packages="$$packages chromium"; \
 	command -v npm >/dev/null || packages="$$packages nodejs npm"; \
 	command -v redis-server >/dev/null && command -v redis-cli >/dev/null || packages="$$packages redis-server"; \
+	command -v promtool >/dev/null || packages="$$packages prometheus"; \
 	test -z "$$packages" || { $(APT_GET) update && $(APT_GET) install -y --no-install-recommends $$packages; }
 
 wrk: | deps

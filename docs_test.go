@@ -225,12 +225,15 @@ var scopeVariables = [][2]string{
 
 // TestCodeBlocksCompile checks the format and the types of every Go block in
 // every Markdown file. A block is a whole file, declarations, or statements. A
-// block that is marked "go module=rediscache" may use that module, too.
+// block that is marked "go module=rediscache" may use that module, too; the
+// same goes for otelsearchtoken.
 func TestCodeBlocksCompile(t *testing.T) {
 	packages := map[string][]string{
 		"": scopePackages,
 		"module=rediscache": slices.Concat(scopePackages,
 			[]string{modulePath + "/rediscache", "github.com/redis/rueidis"}),
+		"module=otelsearchtoken": slices.Concat(scopePackages, []string{modulePath + "/otelsearchtoken",
+			"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"}),
 	}
 	importers := map[string]types.Importer{}
 	checked := 0
