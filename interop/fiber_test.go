@@ -43,16 +43,26 @@ func TestFiber(t *testing.T) {
 	}
 }
 
+// recipe: fiber-page
+
+// pageOf returns the page of a request. It does not use fasthttp's context,
+// which belongs to another request later.
+func pageOf(c fiber.Ctx, coveo *searchtoken.Middleware) (*searchtoken.Page, error) {
+	r, err := adaptor.ConvertRequest(c, false)
+	if err != nil {
+		return nil, err
+	}
+	return coveo.Page(r.WithContext(c.Context()))
+}
+
+// end recipe
+
 // recipe: fiber-middleware
 
 // fiberCoveo puts the page into fiber's Locals.
 func fiberCoveo(coveo *searchtoken.Middleware) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		r, err := adaptor.ConvertRequest(c, false)
-		if err != nil {
-			return err
-		}
-		page, err := coveo.Page(r.WithContext(c.Context()))
+		page, err := pageOf(c, coveo)
 		if err != nil {
 			return fiber.NewError(searchtoken.HTTPStatus(err)) // the log has err
 		}

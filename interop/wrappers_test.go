@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +133,33 @@ func TestCompression(t *testing.T) {
 			}
 			check(t, "answer without a user", "401", visitor.do("GET /search", "Accept-Encoding", "gzip").String())
 		})
+	}
+}
+
+// TestCompressFilesOnly compresses no page with a token.
+func TestCompressFilesOnly(t *testing.T) {
+	cfg, _ := newConfig()
+	coveo := newCoveo(t, cfg)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "bundle.js"), []byte(strings.Repeat("export {};\n", 500)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// recipe: compress-handler
+	files := handlers.CompressHandler(http.FileServer(http.Dir(dir)))
+	mux := http.NewServeMux()
+	mux.Handle("GET /static/", http.StripPrefix("/static/", files))
+	mux.Handle("GET /search", coveo.Handler(searchPage)) // not compressed
+	// end recipe
+
+	visitor := visit(t, mux)
+	for request, want := range map[string]string{
+		"GET /static/bundle.js":            "gzip",
+		"GET /search as alice@example.com": "",
+	} {
+		got := visitor.do(request, "Accept-Encoding", "gzip")
+		check(t, "status of "+request, 200, got.StatusCode)
+		check(t, "Content-Encoding of "+request, want, got.Header.Get("Content-Encoding"))
 	}
 }
 
