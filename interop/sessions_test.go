@@ -62,6 +62,7 @@ func TestCookieStore(t *testing.T) {
 	// recipe: cookie-store
 	store := sessions.NewCookieStore(sessionKey)
 	store.Options.HttpOnly = true
+	store.Options.SameSite = http.SameSiteLaxMode // the default is None
 	identify := searchtoken.SessionEmail(store, "session", "email")
 	// end recipe
 
@@ -94,7 +95,11 @@ func TestFilesystemStore(t *testing.T) {
 	if err := os.Remove(files[0]); err != nil {
 		t.Fatal(err)
 	}
-	visitor.expect(exchange{"GET /search", "401"}) // not 500
+	visitor.expect(exchange{"GET /search", "401"})
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	visitor.expect(exchange{"GET /search", "500"})
 }
 
 func TestRedisStore(t *testing.T) {
@@ -105,9 +110,11 @@ func TestRedisStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	store.Options.HttpOnly, store.Options.Secure = true, true
 	identify := searchtoken.SessionEmail(store, "session", "email")
 	// end recipe
 
+	store.Options.Secure = false
 	defer store.Close()
 	visitor := visit(t, gorillaSite(t, store, identify))
 	visitor.expect(sessionSite...)

@@ -46,8 +46,9 @@ func TestTimeoutHandler(t *testing.T) {
 			"outside", // the time is that of the token and of the page
 			func(coveo *searchtoken.Middleware) http.Handler {
 				// recipe: timeout-handler
-				return http.TimeoutHandler(coveo.Handler(searchPage), 5*time.Second, "The page took too long.")
+				site := http.TimeoutHandler(coveo.Handler(searchPage), 5*time.Second, "The page took too long.")
 				// end recipe
+				return site
 			},
 			// The fetch goes on, and the second page gets its token.
 			result{"503", 5 * time.Second}, result{"200 alice@example.com", 3 * time.Second},
@@ -210,18 +211,18 @@ func TestOpenTelemetry(t *testing.T) {
 	cfg, platform := newConfig()
 	var mu sync.Mutex // guards traces
 	traces := map[searchtoken.EventKind]string{}
-	record := func(kind searchtoken.EventKind, traceID string) {
+	record := func(kind searchtoken.EventKind, id trace.TraceID) {
 		mu.Lock()
 		defer mu.Unlock()
-		traces[kind] = traceID
+		traces[kind] = id.String()
 	}
 	var base http.RoundTripper = platform
-	propagator := otelhttp.WithPropagators(propagation.TraceContext{})
 
 	// recipe: otelhttp
+	propagator := otelhttp.WithPropagators(propagation.TraceContext{}) // default: the global one
 	cfg.HTTPClient = &http.Client{Transport: otelhttp.NewTransport(base, propagator), Timeout: 10 * time.Second}
 	cfg.Observe = func(ctx context.Context, e searchtoken.Event) {
-		record(e.Kind, trace.SpanContextFromContext(ctx).TraceID().String()) // events know their trace
+		record(e.Kind, trace.SpanContextFromContext(ctx).TraceID())
 	}
 	coveo, err := searchtoken.New(cfg)
 	if err != nil {
