@@ -199,6 +199,10 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 // Page sets no header: mark an answer that contains the token with
 // Cache-Control: private, no-store. Each call returns another Page. It is safe
 // for concurrent use.
+//
+// gorilla's registry keeps a session for the whole request. A handler that runs
+// long, outside of Handler, passes r.Clone(r.Context()). Then each call reads the
+// session again, and finds out that it has ended.
 func (m *Middleware) Page(r *http.Request) (*Page, error) {
 	page := m.page
 	if err := m.fill(&page, new(tokenRequest), r); err != nil && !m.route.Optional {

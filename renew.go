@@ -26,10 +26,15 @@ const (
 )
 
 // RenewHandler returns the handler that a page's renewAccessToken calls when
-// its token was rejected. Mount it at the route's RenewURL. It answers with a
-// token of the same grant as the page's token: it uses the same Identify,
-// Params and Prepare. Do not mount it for pages with a ProxyURL, which need no
-// token: it would give one to every script of the site.
+// its token was rejected. Mount it at the route's RenewURL, for GET and POST. It
+// answers with a token of the same grant as the page's token: it uses the same
+// Identify, Params and Prepare. Do not mount it for pages with a ProxyURL,
+// which need no token: it would give one to every script of the site.
+//
+//	mux.Handle("/coveo/token", coveo.RenewHandler())
+//
+// A ServeMux panics if it also has the pattern "GET /", which conflicts with
+// this one. Then mount it as "GET /coveo/token" and as "POST /coveo/token".
 //
 // It accepts a GET, or a POST of {"rejected": "<token>"}, from a page of the
 // site itself or of Route.TrustedOrigins. A POST without a body, of {} or of
