@@ -13,11 +13,11 @@ import (
 	"github.com/searchtoken/searchtoken"
 )
 
-// csrfSite is a site whose search page queries through the site itself.
-func csrfSite(t testing.TB, change func(*searchtoken.Config)) (*http.ServeMux, *searchtoken.Middleware) {
+// csrfSite is a site with a page that renews its token, and another one that
+// queries through the site.
+func csrfSite(t testing.TB, change func(*searchtoken.Config)) *http.ServeMux {
 	t.Helper()
 	cfg, _ := newConfig()
-	cfg.ProxyURL = "/coveo"
 	if change != nil {
 		change(&cfg)
 	}
@@ -25,9 +25,9 @@ func csrfSite(t testing.TB, change func(*searchtoken.Config)) (*http.ServeMux, *
 	mux := http.NewServeMux()
 	mux.Handle("GET /search", coveo.Handler(searchPage))
 	mux.Handle("/coveo/token", coveo.RenewHandler())
-	mux.Handle("/coveo/", coveo.ProxyHandler())
+	mux.Handle("/coveo/", proxied(t, coveo).ProxyHandler())
 	mux.HandleFunc("POST /form", page)
-	return mux, coveo
+	return mux
 }
 
 // visitTLS is visit over https.
@@ -39,13 +39,13 @@ func visitTLS(t testing.TB, site http.Handler) *browser {
 }
 
 func TestGorillaCSRF(t *testing.T) {
-	mux, _ := csrfSite(t, nil)
+	mux := csrfSite(t, nil)
 	key := []byte("a key for CSRF tokens, 32 bytes.")
 
 	// recipe: gorilla-csrf
 	protected := csrf.Protect(key, csrf.Path("/"))(mux)
 	site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/coveo/") { // RenewURL and ProxyURL
+		if strings.HasPrefix(r.URL.Path, "/coveo/") { // the RenewURL or the ProxyURL
 			r = csrf.UnsafeSkipCheck(r) // their handlers check the origin themselves
 		}
 		protected.ServeHTTP(w, r)
@@ -69,12 +69,12 @@ func TestGorillaCSRF(t *testing.T) {
 }
 
 func TestNosurf(t *testing.T) {
-	mux, _ := csrfSite(t, nil)
+	mux := csrfSite(t, nil)
 
 	// recipe: nosurf
 	site := nosurf.New(mux)
 	site.ExemptPath("/coveo/token") // the RenewURL
-	site.ExemptRegexp("^/coveo/")   // everything under the ProxyURL
+	site.ExemptRegexp("^/coveo/")   // or everything under the ProxyURL
 	// end recipe
 
 	// nosurf takes the server for one with TLS.
@@ -96,7 +96,7 @@ func requestsOf(origin, site string) []string {
 }
 
 func TestCrossOriginProtection(t *testing.T) {
-	mux, _ := csrfSite(t, func(cfg *searchtoken.Config) {
+	mux := csrfSite(t, func(cfg *searchtoken.Config) {
 		cfg.TrustedOrigins = []string{"https://app.example.com"}
 	})
 

@@ -179,14 +179,12 @@ func gunzip(t testing.TB, text string) string {
 
 func TestProxyHeaders(t *testing.T) {
 	cfg, platform := newConfig()
-	cfg.ProxyURL = "/coveo"
 	coveo := newCoveo(t, cfg)
 
 	// recipe: proxy-headers
 	mux := http.NewServeMux()
 	mux.Handle("GET /search", coveo.Handler(searchPage))
 	mux.Handle("/coveo/token", coveo.RenewHandler())
-	mux.Handle("/coveo/", coveo.ProxyHandler())
 	site := handlers.ProxyHeaders(mux) // only behind a proxy that sets these headers itself
 	// end recipe
 
@@ -201,9 +199,20 @@ func TestProxyHeaders(t *testing.T) {
 	check(t, "renewal", "200 alice@example.com",
 		visitor.do("POST /coveo/token as alice@example.com", headers...).String())
 
+	mux.Handle("/coveo/", proxied(t, coveo).ProxyHandler())
 	check(t, "query", "200", visitor.do("POST /coveo/rest/search/v2 as alice@example.com", headers...).String())
 	query := platform.Requests(searchtokentest.KindSearch)[0]
 	check(t, "the visitor's address", "192.0.2.7", query.Header.Get("X-Forwarded-For"))
+}
+
+// proxied returns a route whose pages hold no token.
+func proxied(t testing.TB, coveo *searchtoken.Middleware) *searchtoken.Middleware {
+	t.Helper()
+	route, err := coveo.With(func(route *searchtoken.Route) { route.ProxyURL = "/coveo" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return route
 }
 
 func TestOpenTelemetry(t *testing.T) {
