@@ -61,7 +61,7 @@ func withCoveo(coveo *searchtoken.Middleware) gin.HandlerFunc {
 			return
 		}
 		c.Header("Cache-Control", "private, no-store")
-		c.Header("Vary", "Cookie")
+		c.Writer.Header().Add("Vary", "Cookie")
 		c.Set("coveo", page)
 		c.Request = c.Request.WithContext(searchtoken.NewContext(c.Request.Context(), page))
 	}
