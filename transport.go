@@ -2,6 +2,7 @@ package searchtoken
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,8 +28,8 @@ const statusTokenExpired = 419
 //
 // It sends requests to the organization's own hosts, and to PlatformURL and
 // AnalyticsURL. It refuses every other host, also after a redirect, so that no
-// other host gets a token. It returns an error if the context has no Page, or
-// one without a token.
+// other host gets a token. It returns an error if the context has no Page, one
+// of another organization or Environment, or one without a token.
 //
 // If Coveo rejects the token, Transport renews it and repeats the request once,
 // if the body can be sent again ([http.Request.GetBody]) and the limit for
@@ -84,10 +85,14 @@ func (t *transport) pageFor(r *http.Request) (*Page, error) {
 			"so it gets no token; send this request with another client, or set PlatformURL", redact.Truncate(r.URL.Host))
 	}
 	page, ok := FromContext(r.Context())
+	own := &t.page
 	switch {
 	case !ok:
 		return nil, errors.New("searchtoken: Transport: the request's context has no Page; " +
 			"use the context of a request that passed through Handler, or NewContext")
+	case cmp.Or(page.OrganizationID, own.OrganizationID) != own.OrganizationID,
+		cmp.Or(page.Environment, own.Environment) != own.Environment:
+		return nil, errors.New("searchtoken: Transport: the Page in the request's context is of another organization or Environment")
 	case page.Token.Value == "" && page.Err != nil:
 		return nil, wrap("Transport", page.Err)
 	case page.Token.Value == "":

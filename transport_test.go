@@ -168,6 +168,14 @@ func TestTransportNeedsAPageWithAToken(t *testing.T) {
 			"empty page", searchtoken.NewContext(t.Context(), &searchtoken.Page{}),
 			"searchtoken: Transport: the Page in the request's context has no token", nil,
 		},
+		{
+			"page of another organization", contextOf(newMiddleware(t, searchtoken.Config{OrganizationID: "other"}), "ann"),
+			"searchtoken: Transport: the Page in the request's context is of another organization", nil,
+		},
+		{
+			"page of another environment", contextOf(newMiddleware(t, searchtoken.Config{Environment: searchtoken.EnvHIPAA}), "ann"),
+			"searchtoken: Transport: the Page in the request's context is of another organization or Environment", nil,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			u, body := &upstream{}, &closer{Reader: strings.NewReader("x")}
