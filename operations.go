@@ -2,6 +2,7 @@ package searchtoken
 
 import (
 	"net/url"
+	gopath "path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -121,7 +122,11 @@ func findOperation(method, path, prefix, organization string) (op *operation, up
 	if rest, ok := strings.CutPrefix(path, prefix+"/"); ok && prefix != "" {
 		path = "/" + rest
 	} else {
-		path = path[operationStart(path):]
+		start := operationStart(path)
+		if !isPlainPrefix(path[:start]) {
+			return nil, ""
+		}
+		path = path[start:]
 	}
 	for i := range operations {
 		if op := &operations[i]; op.method == method {
@@ -141,6 +146,14 @@ func operationStart(path string) int {
 		}
 	}
 	return start
+}
+
+// isPlainPrefix reports whether each layer of a site reads an escaped prefix as
+// the same path.
+func isPlainPrefix(escaped string) bool {
+	prefix, err := url.PathUnescape(escaped)
+	return err == nil && (prefix == "" || gopath.Clean(prefix) == prefix) && !strings.ContainsAny(prefix, `%;\`) &&
+		strings.Count(prefix, "/") == strings.Count(escaped, "/")
 }
 
 // match reports whether path is one of op, and returns it with each ID in its

@@ -116,6 +116,7 @@ func TestProxyForwardsTheOperationsOfTheFrontEnds(t *testing.T) {
 		},
 		{"no prefix", "POST", "/rest/search/v2", ownHost + "/rest/search/v2", searchtoken.Route{}},
 		{"another prefix", "POST", "/a/b/rest/search/v2", ownHost + "/rest/search/v2", searchtoken.Route{}},
+		{"escaped prefix", "POST", "/caf%C3%A9/rest/search/v2", ownHost + "/rest/search/v2", searchtoken.Route{ProxyURL: "/café"}},
 		{
 			"prefix that looks like an operation", "POST", "/api/coveo/rest/search/v2", ownHost + "/rest/search/v2",
 			searchtoken.Route{ProxyURL: "/api/coveo"},
@@ -162,6 +163,15 @@ func TestProxyForwardsNothingElse(t *testing.T) {
 		{"matrix parameter", "POST", "/coveo/rest/search/v2;x=1"},
 		{"operation after another path", "POST", "/coveo/rest/admin/rest/search/v2"},
 		{"operation after the prefix", "POST", "/coveo/x/rest/search/v2"},
+		{"empty segment in front", "POST", "//coveo/rest/search/v2"},
+		{"empty segment in another prefix", "POST", "/other//rest/search/v2"},
+		{"dots in another prefix", "POST", "/other/../rest/search/v2"},
+		{"dot in another prefix", "POST", "/other/./rest/search/v2"},
+		{"escaped dots in another prefix", "POST", "/other/%2e%2e/rest/search/v2"},
+		{"escaped slash in another prefix", "POST", "/other%2fx/rest/search/v2"},
+		{"escape in an escape in another prefix", "POST", "/other%252fx/rest/search/v2"},
+		{"matrix parameter in another prefix", "POST", "/other;x/rest/search/v2"},
+		{"backslash in another prefix", "POST", "/other%5c/rest/search/v2"},
 		{"placeholder", "POST", "/coveo/rest/organizations/{org}/commerce/v2/search"},
 		{"nothing", "POST", "/coveo/"},
 	} {
