@@ -305,6 +305,32 @@ func TestProxyMakesParametersTheUsersOwn(t *testing.T) {
 	}
 }
 
+func TestProxySendsAFormThatAMiddlewareHasParsed(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		status     int
+		want       string
+	}{
+		{"form", "q=a+b&q=c&access_token=proxied", 200, "q=a+b&q=c"},
+		{"empty form", "", 200, ""},
+		{"form of another organization", "organizationId=other", 403, ""},
+		{"form that is too long", "q=" + strings.Repeat("x", 1<<20), 413, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := &upstream{}
+			r := proxyCall("POST", "/coveo/rest/search/v2?visitor=1", "application/x-www-form-urlencoded", tt.body)
+			r.FormValue("_method")
+			w := u.proxied(t, searchtoken.Config{}, r)
+			if w.Code != tt.status {
+				t.Fatalf("status %d, want %d", w.Code, tt.status)
+			}
+			if tt.status == 200 && (u.got[0].Body != tt.want || !strings.HasSuffix(u.got[0].URL, "?visitor=1")) {
+				t.Errorf("Coveo got %s with the body %q, want %q", u.got[0].URL, u.got[0].Body, tt.want)
+			}
+		})
+	}
+}
+
 func TestProxySendsNoBodyWithAGet(t *testing.T) {
 	u := &upstream{}
 	u.proxied(t, searchtoken.Config{}, proxyCall("GET", "/coveo/rest/search/v2/fields", "application/json", "body"))

@@ -106,9 +106,12 @@ func (c *proxyCall) readBody() ([]byte, error) {
 		return nil, nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.in.Body, maxProxyBody))
+	if len(body) == 0 {
+		body = []byte(c.in.PostForm.Encode()) // of a middleware that has read the form
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
+	case errors.As(err, &tooLarge), len(body) > maxProxyBody:
 		return nil, &proxyError{http.StatusRequestEntityTooLarge, OutcomeRefused, "the body is longer than 1 MiB", 0, nil}
 	case err != nil:
 		return nil, &proxyError{http.StatusBadRequest, OutcomeRefused, "the body is incomplete", 0, nil}
