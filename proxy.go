@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -96,7 +95,7 @@ func (m *Middleware) ProxyHandler() http.Handler {
 		case err == nil:
 		case !c.answered:
 			c.answerError(err)
-		case r.Context().Err() == nil && errors.Is(err, errCutOff):
+		case c.cutOff:
 			panic(http.ErrAbortHandler) // the browser must not take the answer for a whole one
 		}
 	})
@@ -112,6 +111,7 @@ type proxyCall struct {
 	address   netip.Addr // the visitor's; not valid if it is not known
 	transport *transport
 	answered  bool // the answer has begun
+	cutOff    bool // the answer has begun and will not be whole
 }
 
 // proxyError says why a call is not forwarded, or its answer is not passed on.
@@ -132,10 +132,7 @@ func (e *proxyError) Error() string {
 
 func (e *proxyError) Unwrap() error { return e.err }
 
-var (
-	errTooSlow = errors.New("no answer in time")
-	errCutOff  = errors.New("searchtoken: the answer of Coveo was cut off")
-)
+var errTooSlow = errors.New("no answer in time")
 
 // serve forwards the request and passes the answer on. If it returns an error
 // before the answer has begun, the error is the answer.
@@ -274,7 +271,8 @@ func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
 		_, err = io.Copy(c.w, resp.Body)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errCutOff, redacted(err))
+		c.cutOff = true
+		return wrap("the answer of Coveo was cut off", redacted(err))
 	}
 	return nil
 }

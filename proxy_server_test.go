@@ -222,25 +222,44 @@ func TestProxyDoesNotWaitForABrowserThatDoesNotRead(t *testing.T) {
 }
 
 func TestProxyDoesNotEndAnAnswerThatWasCutOff(t *testing.T) {
-	bubble(t, func(h *harness) {
-		u := &upstream{answer: func(*http.Request, int) *http.Response {
-			resp := reply(200, "application/json", "")
-			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"results":[`), brokenReader{}))
-			return resp
-		}}
-		h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: u}})
-		server := &http.Server{}
-		client := h.proxyServer(server, h.middleware.ProxyHandler())
-		resp, err := client.Do(overTheWire(h.Context(), query()))
-		if err == nil {
-			_, err = io.ReadAll(resp.Body)
-			resp.Body.Close()
-		}
-		if err == nil {
-			t.Error("the browser takes the answer for a whole one")
-		}
-		server.Close()
-	})
+	deadline := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	none := func(next http.Handler) http.Handler { return next }
+	for _, tt := range []struct {
+		name       string
+		rest       func(r *http.Request) io.Reader
+		middleware func(http.Handler) http.Handler
+	}{
+		{"Coveo breaks off", func(*http.Request) io.Reader { return brokenReader{} }, none},
+		{"deadline of a middleware", func(r *http.Request) io.Reader { return hanging("")(r, 1).Body }, deadline},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				u := &upstream{answer: func(r *http.Request, _ int) *http.Response {
+					resp := reply(200, "application/json", "")
+					resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"results":[`), tt.rest(r)))
+					return resp
+				}}
+				h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: u}})
+				server := &http.Server{}
+				client := h.proxyServer(server, tt.middleware(h.middleware.ProxyHandler()))
+				resp, err := client.Do(overTheWire(h.Context(), query()))
+				if err == nil {
+					_, err = io.ReadAll(resp.Body)
+					resp.Body.Close()
+				}
+				if err == nil {
+					t.Error("the browser takes the answer for a whole one")
+				}
+				server.Close()
+			})
+		})
+	}
 }
 
 type brokenReader struct{}
