@@ -221,6 +221,30 @@ func TestProxyDoesNotWaitForABrowserThatDoesNotRead(t *testing.T) {
 	}
 }
 
+func TestProxyDoesNotWaitForABodyThatDoesNotEnd(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: &upstream{}}})
+		server := &http.Server{}
+		client := h.proxyServer(server, h.middleware.ProxyHandler())
+		body, w := io.Pipe() // of which nothing is sent
+		defer w.Close()
+		r := query()
+		r.Body, r.ContentLength = body, 100
+		began := time.Now()
+		ctx, leave := context.WithTimeout(h.Context(), time.Hour)
+		defer leave()
+		resp, err := client.Do(overTheWire(ctx, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if waited := time.Since(began); waited != 30*time.Second || resp.StatusCode < 400 {
+			t.Errorf("status %d after %v, want an error after 30s", resp.StatusCode, waited)
+		}
+		server.Close()
+	})
+}
+
 func TestProxyDoesNotEndAnAnswerThatWasCutOff(t *testing.T) {
 	deadline := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

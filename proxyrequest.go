@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 var errNoPage = errors.New("the request does not come from a script of a page")
@@ -105,7 +106,10 @@ func (c *proxyCall) readBody() ([]byte, error) {
 	if c.op.method == http.MethodGet {
 		return nil, nil
 	}
+	// The server may have no deadline for a browser that does not send its body.
+	timer := time.AfterFunc(callTimeout, func() { _ = http.NewResponseController(c.w).SetReadDeadline(time.Now()) })
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.in.Body, maxProxyBody))
+	timer.Stop()
 	if len(body) == 0 {
 		body = []byte(c.in.PostForm.Encode()) // of a middleware that has read the form
 	}
