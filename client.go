@@ -110,13 +110,7 @@ func checkCredential(apiKey string, credential func(context.Context) (string, er
 
 // newClient is NewClient for a cfg that was checked.
 func newClient(platform string, cfg ClientConfig) *Client {
-	client := http.Client{Transport: newTransport()}
-	if cfg.HTTPClient != nil {
-		client = *cfg.HTTPClient
-	}
-	if client.Transport == nil {
-		client.Transport = http.DefaultTransport
-	}
+	client := withTransport(cfg.HTTPClient)
 	client.Transport = noRedirects{repeatOnce{client.Transport}}
 	client.Timeout = cmp.Or(client.Timeout, fetchTimeout)
 	credential := cfg.Credential
@@ -126,8 +120,20 @@ func newClient(platform string, cfg ClientConfig) *Client {
 	return &Client{
 		url:        platform + "/rest/search/v2/token?organizationId=" + url.QueryEscape(cfg.OrganizationID),
 		credential: credential,
-		http:       &client,
+		http:       client,
 	}
+}
+
+// withTransport returns a copy of client, which may be nil, with a Transport.
+func withTransport(client *http.Client) *http.Client {
+	with := http.Client{}
+	if client != nil {
+		with = *client
+	}
+	if with.Transport == nil {
+		with.Transport = newTransport()
+	}
+	return &with
 }
 
 // newTransport returns the transport of calls of Coveo, if the application has

@@ -744,7 +744,7 @@ func TestDeadHTTP2ConnectionLosesNoCall(t *testing.T) {
 		hole   *blackHole
 		dies   atomic.Bool // the connection dies when the server gets a call
 	}
-	proxied := func(t *testing.T) *scene {
+	proxied := func(t *testing.T, own *http.Client) *scene {
 		s := &scene{}
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor != 2 {
@@ -767,7 +767,7 @@ func TestDeadHTTP2ConnectionLosesNoCall(t *testing.T) {
 		trusting.TLSClientConfig.NextProtos = nil
 		defer func(transport http.RoundTripper) { http.DefaultTransport = transport }(http.DefaultTransport)
 		http.DefaultTransport = trusting
-		s.client = newClient(t, searchtoken.ClientConfig{PlatformURL: "https://" + s.hole.Addr().String()})
+		s.client = newClient(t, searchtoken.ClientConfig{PlatformURL: "https://" + s.hole.Addr().String(), HTTPClient: own})
 		return s
 	}
 	issue := func(name string, s *scene) {
@@ -782,13 +782,15 @@ func TestDeadHTTP2ConnectionLosesNoCall(t *testing.T) {
 		name string
 		used bool // a call has succeeded on the connection
 		die  func(s *scene)
+		own  *http.Client // the application's
 	}{
-		{"idle connection", true, func(s *scene) { s.hole.swallows.Store(true) }},
-		{"used connection, under the next calls", true, func(s *scene) { s.dies.Store(true) }},
-		{"connection of the first calls", false, func(s *scene) { s.dies.Store(true) }},
-		{"during the handshake", false, func(s *scene) { s.hole.swallows.Store(true) }},
+		{"idle connection", true, func(s *scene) { s.hole.swallows.Store(true) }, nil},
+		{"used connection, under the next calls", true, func(s *scene) { s.dies.Store(true) }, nil},
+		{"connection of the first calls", false, func(s *scene) { s.dies.Store(true) }, nil},
+		{"during the handshake", false, func(s *scene) { s.hole.swallows.Store(true) }, nil},
+		{"client without a Transport", true, func(s *scene) { s.hole.swallows.Store(true) }, &http.Client{Timeout: 10 * time.Second}},
 	} {
-		s := proxied(t)
+		s := proxied(t, tt.own)
 		if tt.used {
 			issue(tt.name, s)
 		}

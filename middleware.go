@@ -104,9 +104,7 @@ func New(cfg Config) (*Middleware, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = &http.Client{Transport: newTransport()}
-	}
+	cfg.HTTPClient = withTransport(cfg.HTTPClient)
 	if cfg.Issuer == nil {
 		cfg.Issuer = newClient(platform, ClientConfig{
 			OrganizationID: cfg.OrganizationID, APIKey: cfg.APIKey, Credential: cfg.Credential, HTTPClient: cfg.HTTPClient,
@@ -123,7 +121,7 @@ func New(cfg Config) (*Middleware, error) {
 		identify:  cfg.Identify,
 		keyPrefix: keyPrefix(cfg.OrganizationID, platform),
 		hosts:     ownHosts(cfg.OrganizationID, cfg.Environment, platform, analytics),
-		proxy:     newProxyResources(cfg.HTTPClient),
+		proxy:     newProxyResources(cfg.HTTPClient.Transport),
 		page: Page{
 			OrganizationID: cfg.OrganizationID, Environment: cmp.Or(cfg.Environment, EnvProduction),
 			PlatformURL: platform, AnalyticsURL: analytics,

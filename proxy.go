@@ -42,9 +42,9 @@ type proxyUser struct {
 	network netip.Prefix
 }
 
-func newProxyResources(client *http.Client) *proxyResources {
+func newProxyResources(transport http.RoundTripper) *proxyResources {
 	return &proxyResources{
-		transport: cmp.Or(client.Transport, http.DefaultTransport),
+		transport: transport,
 		calls:     limit.New[proxyUser](maxCalls, maxUserCalls),
 		events:    limit.New[proxyUser](maxCalls, maxUserCalls),
 		streams:   limit.New[proxyUser](maxStreams, maxUserStreams),
