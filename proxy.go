@@ -189,7 +189,8 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 	}
 	resp, err := c.transport.RoundTrip(out)
 	if err != nil {
-		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, redacted(err, call.request.names()...)}
+		err = redacted(err, append(call.request.names(), out.URL.RawQuery)...) // a transport may name the URL
+		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, err}
 	}
 	defer resp.Body.Close()
 	answer := &APIError{

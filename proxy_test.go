@@ -2,7 +2,6 @@ package searchtoken_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,7 +45,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp := u.answer(r, len(u.got))
 	if resp == nil {
-		return nil, errors.New("connection refused for ann@example.com")
+		return nil, fmt.Errorf("connection refused for ann@example.com at %v", r.URL)
 	}
 	return resp, nil
 }
