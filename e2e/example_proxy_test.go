@@ -17,12 +17,16 @@ func TestExampleSearchesThroughTheSite(t *testing.T) {
 			w := newWorld(t, func(cfg *site.Config) {
 				cfg.Proxy, cfg.Coveo.Params.SearchHub = true, "intranet"
 			})
-			b := w.visit(t, path)
+			b := openTab(t, w.url)
+			b.logIn(alice)
+			recorded := recordTraffic(b)
+			b.open(path)
+			waitFor(b, titles(alice, ""), "e2e.titles()")
 			if diff := cmp.Diff([]string(nil), b.messages("error: violation: ")); diff != "" {
 				t.Errorf("violations (-want +got):\n%s", diff)
 			}
-			w.checkBrowserHasNoToken(t, b)
-			w.checkAllCallsAreTheSites(t)
+			w.checkNoSecrets(t, recorded)
+			w.checkAllCallsAreTheSites(t, alice)
 		})
 	}
 }

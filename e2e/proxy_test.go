@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,121 +15,90 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// throughTheSite makes the pages of an app call the site instead of Coveo.
-func throughTheSite(cfg *searchtoken.Config) {
-	cfg.ProxyURL, cfg.Params.SearchHub = "/coveo", "intranet"
-	cfg.RenewURL = "/coveo/token" // which the pages must not need
-}
-
-// headlessPage is the body of a page whose script shows the results of Headless.
-const headlessPage = `<input type="search" aria-label="Search"><ul></ul>`
-
-// startHeadless is that script.
-const startHeadless = `coveoEngine.then(async (engine) => {
-	const headless = await import("https://static.cloud.coveo.com/headless/v3/headless.esm.js");
-	const box = headless.buildSearchBox(engine);
-	const list = headless.buildResultList(engine);
-	const input = document.querySelector("input");
-	input.addEventListener("keydown", (event) => {
-		if (event.key === "Enter") {
-			box.updateText(input.value);
-			box.submit();
-		}
-	});
-	list.subscribe(() => {
-		document.querySelector("ul").replaceChildren(...list.state.results.map((result) => {
-			const link = document.createElement("a");
-			link.href = result.clickUri;
-			link.textContent = result.title;
-			const interactive = headless.buildInteractiveResult(engine, {options: {result}});
-			link.addEventListener("click", () => interactive.select());
-			return link;
-		}));
-	});
-	engine.executeFirstSearch();
-})`
-
-// TestSearchThroughTheSite searches, has the token rejected, searches again and
-// opens a result. The browser has no token and may connect to the site only.
+// TestSearchThroughTheSite has two users on the site at once. Each searches,
+// has the token rejected, searches again, selects a value of a facet, searches
+// for others, opens a preview and opens a result. The browsers have no token and
+// may connect to the site only.
 func TestSearchThroughTheSite(t *testing.T) {
 	t.Parallel()
-	for _, a := range []app{
-		{frontEnd: searchtoken.JSUI, body: jsuiBody},
-		{frontEnd: searchtoken.Atomic, body: atomicBody},
-		{frontEnd: searchtoken.Headless, body: headlessPage},
-	} {
-		t.Run(string(a.frontEnd), func(t *testing.T) {
+	for _, p := range proxiedPages {
+		t.Run(string(p.frontEnd), func(t *testing.T) {
 			t.Parallel()
-			a.config = throughTheSite
-			w := newApp(t, a)
-			connect := []string{"'self'"}
-			if a.frontEnd == searchtoken.Atomic {
-				connect = append(connect, "https://static.cloud.coveo.com")
+			w := p.newApp(t)
+			visitors := map[string]*tab{alice: openTab(t, w.url), bob: openTab(t, w.url)}
+			recorded := make(map[string]*traffic)
+			for user, b := range visitors {
+				recorded[user] = recordTraffic(b)
+				p.open(b, user)
 			}
-			var got []string
-			for _, s := range sources(w.policy(t, "/")) {
-				if s.directive == "connect-src" {
-					got = append(got, s.source)
-				}
-			}
-			if diff := cmp.Diff(connect, got); diff != "" {
-				t.Errorf("sources of connect-src (-want +got):\n%s", diff)
-			}
-
-			b := openTab(t, w.url)
-			b.open("/")
-			if a.frontEnd == searchtoken.Headless {
-				b.do(chromedp.Evaluate[chromedp.Void](startHeadless, chromedp.EvalAwaitPromise))
-			}
-			waitFor(b, titles(alice, ""), "e2e.titles()")
 			w.platform.RejectAll()
-			b.searchByKeys("office")
-			waitFor(b, titles(alice, "office"), "e2e.titles()")
-			b.do(clickFirstResult)
-			w.await(t, "an event of the opened result", func() bool {
-				return slices.ContainsFunc(w.platform.Requests(searchtokentest.KindAnalytics), func(r searchtokentest.Request) bool {
-					return strings.HasSuffix(r.Path, "/click") && r.Status == http.StatusOK
-				})
-			})
-
-			if problem := eval[string](b, "e2e.problem()"); problem != "" {
-				t.Errorf("the visitor sees the error %q, want none", problem)
+			for user, b := range visitors {
+				b.searchByKeys("office")
+				waitFor(b, titles(user, "office"), "e2e.titles()")
 			}
-			if diff := cmp.Diff([]string(nil), b.messages("error: violation: ")); diff != "" {
-				t.Errorf("violations (-want +got):\n%s", diff)
+			for user, b := range visitors {
+				b.clickOn(p.facet)
+				waitFor(b, helpTitles(user, "office"), "e2e.titles()")
+				b.typeInto(p.facetBox, "int")
+				b.clickOn(p.opener)
+				waitFor(b, true, p.preview+`.includes("Install the client")`)
+				b.do(clickFirstResult)
 			}
+			b := visitors[alice]
+			b.screenshot("through the site, " + string(p.frontEnd))
+			for user, b := range visitors {
+				for _, path := range []string{"/v2", "/querySuggest", "/facet", "/html", "/click"} {
+					w.awaitCall(t, user, path)
+				}
+				if p.frontEnd == searchtoken.JSUI {
+					w.awaitCall(t, user, "/searches")
+				} else {
+					w.awaitCall(t, user, "/analytics/search")
+				}
+				if problem := eval[string](b, "e2e.problem()"); problem != "" {
+					t.Errorf("%s sees the error %q, want none", user, problem)
+				}
+				if diff := cmp.Diff(p.violations, b.messages("error: violation: ")); diff != "" {
+					t.Errorf("violations (-want +got):\n%s", diff)
+				}
+				w.checkNoSecrets(t, recorded[user])
+			}
+			w.checkNone(t, recorded[alice].collectMemory())
 			if got := w.renewals.Load(); got != 0 {
 				t.Errorf("got %d requests to the renewal route, want 0", got)
 			}
-			w.checkBrowserHasNoToken(t, b)
-			w.checkAllCallsAreTheSites(t)
+			w.checkAllCallsAreTheSites(t, alice, bob)
 		})
 	}
 }
 
-var jwt = regexp.MustCompile(`eyJ[\w-]+\.eyJ[\w-]+`)
-
-// checkBrowserHasNoToken searches the page, the state of its engine and the URLs
-// that it has loaded for anything that looks like a token.
-func (w *world) checkBrowserHasNoToken(t *testing.T, b *tab) {
-	t.Helper()
-	for what, expression := range map[string]string{
-		"markup": "document.documentElement.outerHTML",
-		"URLs":   "performance.getEntries().map((entry) => entry.name).join()",
-		"engine": `Promise.resolve(window.coveoEngine || document.querySelector("atomic-search-interface")?.engine)
-			.then((engine) => JSON.stringify(engine ? engine.state : null))`,
-		"endpoint": "JSON.stringify(window.Coveo ? Coveo.SearchEndpoint.endpoints.default.options : null)",
-		"storage":  "JSON.stringify([localStorage, sessionStorage, document.cookie])",
-	} {
-		if token := jwt.FindString(eval[string](b, expression)); token != "" {
-			t.Errorf("the page has a token in its %s: %s", what, token)
+// helpTitles returns the titles of the documents of the source Help that the
+// user may see and that contain the word.
+func helpTitles(user, word string) []string {
+	list := titles(user, word)
+	for _, d := range searchtokentest.DefaultDocuments() {
+		if d.Source != "Help" {
+			list = slices.DeleteFunc(list, func(title string) bool { return title == d.Title })
 		}
 	}
+	return list
+}
+
+// awaitCall waits until the platform has answered a call of a path with the
+// user's token.
+func (w *world) awaitCall(t *testing.T, user, path string) {
+	t.Helper()
+	w.await(t, path+" with the token of "+user, func() bool {
+		return slices.ContainsFunc(w.platform.Requests(), func(r searchtokentest.Request) bool {
+			return strings.HasSuffix(r.Path, path) && r.Status == http.StatusOK && w.bearer(r) == user
+		})
+	})
 }
 
 // checkAllCallsAreTheSites checks that no call of the platform comes from a
-// browser, and that all of them have the user's token and the search hub.
-func (w *world) checkAllCallsAreTheSites(t *testing.T) {
+// browser, and that all of them have the token of one of the users and the
+// search hub.
+func (w *world) checkAllCallsAreTheSites(t *testing.T, users ...string) {
 	t.Helper()
 	for _, r := range w.platform.Requests() {
 		if got := r.Header.Get("Origin") + r.Header.Get("Sec-Fetch-Mode") + r.Header.Get("Cookie"); got != "" {
@@ -139,8 +107,8 @@ func (w *world) checkAllCallsAreTheSites(t *testing.T) {
 		if r.Kind == searchtokentest.KindToken || r.Status == 419 {
 			continue
 		}
-		if got := w.bearer(r); got != alice {
-			t.Errorf("%s %s: got a call of %s, want alice's", r.Method, r.Path, got)
+		if got := w.bearer(r); !slices.Contains(users, got) {
+			t.Errorf("%s %s: got a call of %s, want one of %s", r.Method, r.Path, got, users)
 		}
 		if r.Kind == searchtokentest.KindSearch && r.SearchHub != "intranet" {
 			t.Errorf("%s %s: got the search hub %q, want the token's", r.Method, r.Path, r.SearchHub)
@@ -149,7 +117,8 @@ func (w *world) checkAllCallsAreTheSites(t *testing.T) {
 }
 
 // TestAnswersStreamThroughTheSite asks a question on a page of Atomic. The
-// libraries ignore the configured endpoints for generated answers.
+// answer appears while it is being written. The libraries ignore the configured
+// endpoints for generated answers.
 func TestAnswersStreamThroughTheSite(t *testing.T) {
 	t.Parallel()
 	const (
@@ -173,12 +142,23 @@ func TestAnswersStreamThroughTheSite(t *testing.T) {
 				throughTheSite(cfg)
 				cfg.Environment = test.environment
 			}})
-			w.platform.GenerateAnswers(answer, 100*time.Millisecond)
+			w.platform.GenerateAnswers(answer, 300*time.Millisecond)
 			b := openTab(t, w.url)
+			recorded := recordTraffic(b)
+			b.logInAs(alice)
 			b.open("/")
 			waitFor(b, titles(alice, ""), "e2e.titles()")
+			// The page looks itself, so that a slow test does not miss the start.
+			b.do(chromedp.Evaluate[chromedp.Void](`window.started = false;
+				setInterval(() => {
+					const seen = e2e.texts().join(" ");
+					started ||= seen.includes("Travel is paid") && !seen.includes("Paris");
+				}, 100)`))
 			b.search("office")
 			waitFor(b, true, fmt.Sprintf("e2e.texts().join(' ').includes(%q)", answer))
+			if !eval[bool](b, "started") {
+				t.Error("the answer appeared at once, want its first words before its last")
+			}
 			b.screenshot("generated answer " + name)
 			if got := w.platform.Count(searchtokentest.KindAnswer); got != 1 {
 				t.Errorf("got %d streams, want 1", got)
@@ -186,8 +166,8 @@ func TestAnswersStreamThroughTheSite(t *testing.T) {
 			if diff := cmp.Diff([]string(nil), b.messages("error: violation: ")); diff != "" {
 				t.Errorf("violations (-want +got):\n%s", diff)
 			}
-			w.checkBrowserHasNoToken(t, b)
-			w.checkAllCallsAreTheSites(t)
+			w.checkNoSecrets(t, recorded)
+			w.checkAllCallsAreTheSites(t, alice)
 			for _, r := range w.platform.Requests() {
 				if got, want := strings.Contains(r.Host, "hipaa"), test.environment == searchtoken.EnvHIPAA; got != want {
 					t.Errorf("%s %s: on a HIPAA host: %v, want %v", r.Method, r.Path, got, want)
@@ -214,6 +194,7 @@ func TestFetchThroughTheSite(t *testing.T) {
 		})
 	}
 	b := openTab(t, w.url)
+	b.logInAs(alice)
 	b.open("/")
 	host := "https://" + w.organization + ".org.coveo.com"
 	const proxied = `headers: {Authorization: "Bearer proxied", Accept: "text/event-stream"}`

@@ -32,9 +32,10 @@ type world struct {
 	url          string // of the site
 	hasLogin     bool   // visitors log in; without a login, every visitor is alice
 
-	mu    sync.Mutex                      // guards wrap and renew
+	mu    sync.Mutex                      // guards wrap, renew and sent
 	wrap  func(http.Handler) http.Handler // if not nil, wraps the site
 	renew http.Handler                    // if not nil, replaces the RenewHandler
+	sent  strings.Builder                 // the bodies of the site's responses
 
 	renewals atomic.Int64 // number of requests to the renewal route
 }
@@ -84,8 +85,8 @@ func newWorld(t *testing.T, change func(*site.Config)) *world {
 	return w
 }
 
-// serve makes the site reachable through internet. It counts renewals, and
-// applies wrap and renew.
+// serve makes the site reachable through internet. It counts renewals, records
+// the bodies of responses, and applies wrap and renew.
 func (w *world) serve(site http.Handler) {
 	internet.add(strings.TrimPrefix(w.url, "https://"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := site
@@ -100,9 +101,23 @@ func (w *world) serve(site http.Handler) {
 				}
 			}
 		})
-		h.ServeHTTP(rw, r)
+		h.ServeHTTP(&bodyRecorder{rw, w}, r)
 	}), w.organization, w.platform)
 }
+
+// bodyRecorder records a response body in w.sent.
+type bodyRecorder struct {
+	http.ResponseWriter
+	w *world
+}
+
+func (r *bodyRecorder) Write(b []byte) (int, error) {
+	r.w.change(func() { r.w.sent.Write(b) })
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (r *bodyRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // logIn logs alice in if the site has a login.
 func (w *world) logIn(b *tab) {
@@ -122,7 +137,8 @@ func (w *world) visit(t *testing.T, path string) *tab {
 	return b
 }
 
-// change runs a function that reads or changes wrap and renew, with mu locked.
+// change runs a function that reads or changes wrap, renew and sent, with mu
+// locked.
 func (w *world) change(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
