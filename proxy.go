@@ -263,6 +263,9 @@ func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
 			h[name] = values[:1:1]
 		}
 	}
+	if c.op.answer == streamAnswer {
+		h["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
+	}
 	c.answered = true
 	c.w.WriteHeader(resp.StatusCode)
 	var err error

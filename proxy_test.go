@@ -400,6 +400,8 @@ func TestProxyPassesOnOnlyWhatAPageNeeds(t *testing.T) {
 			"Content-Encoding": {"br"}, "Content-Language": {"fr"},
 		}
 	}
+	unbuffered := header("text/event-stream", strict)
+	unbuffered.Set("X-Accel-Buffering", "no")
 	for _, tt := range []struct {
 		name, method, path, contentType string
 		want                            http.Header
@@ -411,7 +413,7 @@ func TestProxyPassesOnOnlyWhatAPageNeeds(t *testing.T) {
 		},
 		{
 			"stream", "GET", "/rest/organizations/acme/machinelearning/streaming/1", "text/event-stream",
-			header("text/event-stream", strict),
+			unbuffered,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
