@@ -135,10 +135,11 @@ type Route struct {
 	// Default: none, and only pages of the site itself may call them.
 	TrustedOrigins []string
 	// ClientIP returns the IP address of the visitor, which the ProxyHandler
-	// sends to Coveo. It must be safe for concurrent use. Return a header of
-	// your own reverse proxy only if visitors cannot set it. A text that is not
-	// an IP address is not sent. Default: the address in
-	// [http.Request.RemoteAddr].
+	// sends to Coveo and tells anonymous visitors apart by. It must be safe for
+	// concurrent use. Return a header of your own reverse proxy only if visitors
+	// cannot set it. A text that is not an IP address is not sent. Default: the
+	// address in [http.Request.RemoteAddr], which behind a reverse proxy is the
+	// proxy's: all anonymous visitors then share the limits of one user.
 	ClientIP func(*http.Request) string
 	// Nonce returns the Content-Security-Policy nonce of a request. Every
 	// script and style tag of a snippet then carries it. Default: none.
