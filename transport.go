@@ -34,8 +34,9 @@ const statusTokenExpired = 419
 // If Coveo rejects the token, Transport renews it and repeats the request once,
 // if the body can be sent again ([http.Request.GetBody]) and the limit for
 // forced renewals allows it. Otherwise the answer of Coveo is returned
-// unchanged. A Page from [NewContext] is renewed as a page of m's own route; if
-// that has a Prepare, it is not renewed.
+// unchanged. A Page from [NewContext], and one whose Identity a handler has
+// replaced by another user, is renewed as a page of m's own route; if that has a
+// Prepare, it is not renewed.
 //
 // base sends the requests. nil is [http.DefaultTransport]. The RoundTripper is
 // safe for concurrent use.
@@ -105,7 +106,8 @@ func (t *transport) pageFor(r *http.Request) (*Page, error) {
 // rejected.
 func (t *transport) renew(ctx context.Context, page *Page) (Token, error) {
 	var req tokenRequest
-	if c, ok := ctx.Value(requestKey{}).(*pageContext); ok && &c.page == page {
+	user := userHash(&t.keyPrefix, page.Identity.UserIDs) // a handler may have changed the page
+	if c, ok := ctx.Value(requestKey{}).(*pageContext); ok && &c.page == page && c.request.key.User == user {
 		req = c.request
 	} else if t.route.Prepare != nil {
 		return Token{}, errors.New("searchtoken: Transport: the route's Prepare needs a request")

@@ -294,6 +294,9 @@ func TestTransportRenewsTheGrantOfThePage(t *testing.T) {
 	inner := searchtoken.NewContext(contextOf(helpDesk, "ann"), &searchtoken.Page{
 		Token: searchtoken.Token{Value: "rejected"}, Identity: searchtoken.Email("bob"),
 	})
+	changed := contextOf(helpDesk, "ann")
+	page, _ := searchtoken.FromContext(changed)
+	page.Token, page.Identity = searchtoken.Token{Value: "rejected"}, searchtoken.Email("carl")
 	for _, tt := range []struct {
 		name string
 		ctx  context.Context
@@ -301,6 +304,7 @@ func TestTransportRenewsTheGrantOfThePage(t *testing.T) {
 	}{
 		{"page of another route", contextOf(helpDesk, "ann"), []string{"ann, help desk", "ann, help desk"}},
 		{"page from NewContext within another page", inner, []string{"bob, own"}},
+		{"page that a handler gave to another user", changed, []string{"carl, own"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, _ := http.NewRequestWithContext(tt.ctx, "GET", ownHost+"/", nil)
