@@ -95,7 +95,7 @@ func (m *Middleware) ProxyHandler() http.Handler {
 		case err == nil:
 		case !c.answered:
 			c.answerError(err)
-		case c.cutOff:
+		case c.cutOff && r.Context().Value(http.ServerContextKey) != nil: // a server that recovers
 			panic(http.ErrAbortHandler) // the browser must not take the answer for a whole one
 		}
 	})

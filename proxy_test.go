@@ -587,16 +587,24 @@ func TestProxyGivesUpOnASlowCoveo(t *testing.T) {
 		answer func(*http.Request, int) *http.Response
 		call   func() *http.Request
 		leave  time.Duration // 0: the visitor stays
+		server any           // nil: not that of net/http, and it may not recover from a panic
 		want   result
 	}{
 		{name: "call", answer: silent, call: query, want: result{504, false, 30 * time.Second, "proxy 504"}},
-		{name: "body of a call", answer: hanging("application/json"), call: query, want: result{200, true, 30 * time.Second, "proxy 504"}},
+		{
+			name: "body of a call", answer: hanging("application/json"), call: query, server: &http.Server{},
+			want: result{200, true, 30 * time.Second, "proxy 504"},
+		},
+		{
+			name: "body of a call in another server", answer: hanging("application/json"), call: query,
+			want: result{200, false, 30 * time.Second, "proxy 504"},
+		},
 		{
 			name: "stream", answer: silent, call: func() *http.Request { return proxyCall("GET", streaming, "", "") },
 			want: result{504, false, 60 * time.Second, "proxy 504"},
 		},
 		{
-			name: "body of a stream", answer: hanging("text/event-stream"),
+			name: "body of a stream", answer: hanging("text/event-stream"), server: &http.Server{},
 			call: func() *http.Request { return proxyCall("GET", streaming, "", "") },
 			want: result{200, true, 60 * time.Second, "proxy 504"},
 		},
@@ -605,7 +613,7 @@ func TestProxyGivesUpOnASlowCoveo(t *testing.T) {
 			want: result{503, false, time.Second, "proxy 503"},
 		},
 		{
-			name: "visitor who leaves a stream", answer: hanging("text/event-stream"), leave: time.Second,
+			name: "visitor who leaves a stream", answer: hanging("text/event-stream"), leave: time.Second, server: &http.Server{},
 			call: func() *http.Request { return proxyCall("GET", streaming, "", "") },
 			want: result{200, true, time.Second, "proxy 503"},
 		},
@@ -614,12 +622,13 @@ func TestProxyGivesUpOnASlowCoveo(t *testing.T) {
 			bubble(t, func(h *harness) {
 				u := &upstream{answer: tt.answer}
 				h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: u}})
-				r := tt.call()
+				ctx := context.WithValue(h.Context(), http.ServerContextKey, tt.server)
 				if tt.leave > 0 {
-					ctx, cancel := context.WithTimeout(h.Context(), tt.leave)
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.leave)
 					defer cancel()
-					r = r.WithContext(ctx)
 				}
+				r := tt.call().WithContext(ctx)
 				w, began := httptest.NewRecorder(), time.Now()
 				var got result
 				func() {
