@@ -53,8 +53,9 @@ type ClientConfig struct {
 	Credential func(context.Context) (string, error)
 	// HTTPClient makes the calls. Redirects are never followed, even if its
 	// CheckRedirect allows them. A Timeout of 0 becomes 10 seconds for the
-	// whole call, including Credential. Default: a client that honors
-	// HTTPS_PROXY.
+	// whole call, including Credential. A Transport of nil becomes one that
+	// honors HTTPS_PROXY and pings HTTP/2 connections, to find dead ones.
+	// Default: a client with these two.
 	//
 	// A [Middleware] waits at most 10 seconds, even if the Timeout is longer.
 	HTTPClient *http.Client
