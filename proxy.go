@@ -276,7 +276,7 @@ func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
 	}
 	if err != nil {
 		c.cutOff = true
-		return wrap("the answer of Coveo was cut off", redacted(err))
+		return &proxyError{http.StatusBadGateway, OutcomeUnavailable, "the answer of Coveo was cut off", 0, redacted(err)}
 	}
 	return nil
 }

@@ -258,9 +258,18 @@ func TestProxyDoesNotEndAnAnswerThatWasCutOff(t *testing.T) {
 		name       string
 		rest       func(r *http.Request) io.Reader
 		middleware func(http.Handler) http.Handler
+		outcome    searchtoken.Outcome
+		logged     []string
 	}{
-		{"Coveo breaks off", func(*http.Request) io.Reader { return brokenReader{} }, none},
-		{"deadline of a middleware", func(r *http.Request) io.Reader { return hanging("")(r, 1).Body }, deadline},
+		{
+			"Coveo breaks off", func(*http.Request) io.Reader { return brokenReader{} }, none, searchtoken.OutcomeUnavailable,
+			[]string{`level=WARN msg="searchtoken: proxied call failed" route="" operation="POST /rest/search/v2"` +
+				` error="searchtoken: the answer of Coveo was cut off: connection reset"`},
+		},
+		{
+			"deadline of a middleware", func(r *http.Request) io.Reader { return hanging("")(r, 1).Body }, deadline,
+			searchtoken.OutcomeCanceled, nil,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
@@ -280,6 +289,10 @@ func TestProxyDoesNotEndAnAnswerThatWasCutOff(t *testing.T) {
 				if err == nil {
 					t.Error("the browser takes the answer for a whole one")
 				}
+				synctest.Wait()
+				seen := h.events.takeAll()
+				check(t, "outcome", tt.outcome, seen[len(seen)-1].Outcome)
+				check(t, "log lines", tt.logged, h.log.take())
 				server.Close()
 			})
 		})
