@@ -178,7 +178,8 @@ func TestAnswersStreamThroughTheSite(t *testing.T) {
 }
 
 // TestFetchThroughTheSite calls window.fetch as the libraries do. The calls of
-// the organization's hosts go to the site, and others stay as they are.
+// the organization's hosts go to the site, and others stay as they are. Errors
+// of a server in front of the site become JSON.
 func TestFetchThroughTheSite(t *testing.T) {
 	t.Parallel()
 	w := newApp(t, app{frontEnd: searchtoken.Headless, options: []string{"build", "false"}, config: throughTheSite})
@@ -186,6 +187,23 @@ func TestFetchThroughTheSite(t *testing.T) {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/" {
 				site.ServeHTTP(rw, r)
+				return
+			}
+			switch r.URL.Path {
+			case "/coveo/rest/login":
+				http.Redirect(rw, r, "/login", http.StatusFound)
+				return
+			case "/login", "/coveo/rest/preview":
+				rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+				_, _ = io.WriteString(rw, "<h1>Page</h1>")
+				return
+			case "/coveo/rest/down":
+				http.Error(rw, "<h1>Down</h1>", http.StatusServiceUnavailable)
+				return
+			case "/coveo/rest/refused":
+				rw.Header().Set("Content-Type", "application/json; charset=utf-8")
+				rw.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(rw, `{"statusCode":400}`)
 				return
 			}
 			body, _ := io.ReadAll(r.Body)
@@ -237,6 +255,17 @@ func TestFetchThroughTheSite(t *testing.T) {
 		got := eval[string](b, test.call+".then((response) => response.text(), String)")
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: request (-want +got):\n%s", test.name, diff)
+		}
+	}
+	for path, want := range map[string]string{
+		"/rest/preview": `200 <h1>Page</h1>`,
+		"/rest/refused": `400 {"statusCode":400}`,
+		"/rest/down":    `503 {"statusCode":503,"type":"NoJSON","message":"the answer of the site is not JSON"}`,
+		"/rest/login":   `401 {"statusCode":401,"type":"NoJSON","message":"the answer of the site is not JSON"}`,
+	} {
+		call := fmt.Sprintf("fetch(%q).then(async (response) => response.status + ' ' + await response.text())", "/coveo"+path)
+		if diff := cmp.Diff(want, eval[string](b, call)); diff != "" {
+			t.Errorf("%s: answer (-want +got):\n%s", path, diff)
 		}
 	}
 	const aborted = `fetch("%s/rest/a", {signal: AbortSignal.abort()}).then(() => "answered", (error) => error.name)`
