@@ -216,8 +216,9 @@ func (r *Route) validate() error {
 		bad("ProxyURL", `must be a path on this site, without a slash at its end, for example "/coveo"`)
 	}
 	for _, origin := range r.TrustedOrigins {
-		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil {
-			bad("TrustedOrigins", fmt.Sprintf("%q is not an origin such as https://app.example.com", redact.Truncate(origin)))
+		if !isOrigin(origin) {
+			bad("TrustedOrigins", fmt.Sprintf("%q is not an origin as browsers spell it, such as https://app.example.com: "+
+				"in lower case, without a wildcard, a default port or a slash at its end", redact.Truncate(origin)))
 		}
 	}
 	return errors.Join(faults...)
@@ -229,6 +230,16 @@ func (r Route) clone() Route {
 	r.TrustedOrigins = slices.Clone(r.TrustedOrigins)
 	return r
 }
+
+// isOrigin reports whether s is an http or https origin in the spelling of an
+// Origin header, which is compared with it.
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostOf(u) == s && isHost(u.Hostname())
+}
+
+// isHost reports whether s is a host name or an IP address.
+func isHost(s string) bool { return net.ParseIP(s) != nil || hostName.MatchString(s) }
 
 // isLocalPath reports whether a browser takes s for a path on the page's own
 // site. A browser reads a backslash as a slash, and ignores tabs and newlines.
@@ -323,12 +334,14 @@ func checkBaseURL(s string) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("must be https, or http on loopback")
-	case net.ParseIP(u.Hostname()) == nil && !hostName.MatchString(u.Hostname()), portErr != nil:
+	case !isHost(u.Hostname()), portErr != nil:
 		return errors.New("must have a host, as in https://host or https://host:8443")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("must be https; http is allowed on loopback only")
 	case u.User != nil || strings.ContainsAny(s, "?#"):
 		return errors.New("must not have a user, a query or a fragment")
+	case strings.Contains(u.Path+"/", "/rest/"):
+		return errors.New("must end before /rest, which starts the paths of Coveo's APIs")
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) }):
 		return errors.New("contains characters that are not allowed in a URL")
 	}

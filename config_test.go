@@ -102,6 +102,21 @@ func TestNewNamesEveryFault(t *testing.T) {
 			[]string{"TrustedOrigins"},
 		},
 		{
+			"trusted origins that no browser spells like that",
+			func(c *config) {
+				c.TrustedOrigins = []string{"https://*.example.com", "https://APP.example.com", "https://app.example.com:443", "ftp://a"}
+			},
+			[]string{"TrustedOrigins", "TrustedOrigins", "TrustedOrigins", "TrustedOrigins"},
+		},
+		{
+			"base URLs with the start of an API's path",
+			func(c *config) {
+				c.PlatformURL, c.AnalyticsURL = "https://a.example/rest/search", "https://a.example/rest"
+			},
+			[]string{"PlatformURL", "AnalyticsURL"},
+		},
+		{"base URL with a path", func(c *config) { c.PlatformURL = "https://a.example/restful" }, nil},
+		{
 			"trusted origins",
 			func(c *config) { c.TrustedOrigins = []string{"https://app.example.com", "http://localhost:3000"} },
 			nil,

@@ -148,7 +148,10 @@ func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
 func FirstIdentity(funcs ...IdentityFunc) IdentityFunc {
 	return func(r *http.Request) (Identity, error) {
 		none := ErrNoIdentity
-		for _, identify := range funcs {
+		for i, identify := range funcs {
+			if identify == nil {
+				return Identity{}, fmt.Errorf("searchtoken: FirstIdentity: function %d is nil", i+1)
+			}
 			id, err := identify(r)
 			if !errors.Is(err, ErrNoIdentity) {
 				logNoIdentity(r.Context(), slog.Default(), none, id.names()...)

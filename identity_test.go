@@ -643,6 +643,13 @@ func TestFirstIdentityReturnsTheFirstUserOrFailure(t *testing.T) {
 	}
 }
 
+func TestFirstIdentitySaysWhichFunctionIsNil(t *testing.T) {
+	_, err := searchtoken.FirstIdentity(byHeader, nil)(request(""))
+	if err == nil || errors.Is(err, searchtoken.ErrNoIdentity) || !strings.Contains(err.Error(), "FirstIdentity: function 2 is nil") {
+		t.Errorf("error = %v, want one that names function 2", err)
+	}
+}
+
 func TestAnonymousIsTheNameThatAnalyticsRecognize(t *testing.T) {
 	want := searchtoken.Identity{UserIDs: []searchtoken.UserID{
 		{Name: "anonymous", Provider: "Email Security Provider", Type: "User"},

@@ -212,11 +212,16 @@ func (m *Middleware) Page(r *http.Request) (*Page, error) {
 // Token returns a token of the user id without a request: for workers and
 // websockets, and to fetch the token when the user logs in. It uses the cache
 // and the limits that requests use, and waits at most until ctx is done. The
-// errors are those of [Middleware.Handler]. If the route has a Prepare, which
-// needs a request, Token returns an error.
+// errors are those of [Middleware.Handler], and one for an identity that Coveo
+// would refuse. If the route has a Prepare, which needs a request, Token returns
+// an error: make a route with other Params by [Middleware.With] instead.
 func (m *Middleware) Token(ctx context.Context, id Identity) (Token, error) {
 	if m.route.Prepare != nil {
-		return Token{}, errors.New("searchtoken: Token: the route has a Prepare, which needs a request; use Page")
+		return Token{}, errors.New("searchtoken: Token: the route has a Prepare, which needs a request; " +
+			"use Page, or a route from With that has Params instead")
+	}
+	if err := validateUserIDs(id.UserIDs); err != nil {
+		return Token{}, wrap("Token: Coveo would refuse the identity", err)
 	}
 	var req tokenRequest
 	if step, err := m.buildRequest(nil, &id, &req); err != nil {

@@ -609,9 +609,9 @@ func TestTokenSaysWhyThereIsNone(t *testing.T) {
 		route searchtoken.Route
 		want  string
 	}{
-		{"no user", searchtoken.Identity{}, searchtoken.Route{}, "UserIDs: at least one security identity is required"},
+		{"no user", searchtoken.Identity{}, searchtoken.Route{}, "searchtoken: Token: Coveo would refuse the identity: UserIDs: at least one"},
 		{"session that has ended", ended, searchtoken.Route{}, "nobody is logged in: the session has ended"},
-		{"route with a Prepare", searchtoken.Email("ann"), searchtoken.Route{Prepare: prepare}, "has a Prepare"},
+		{"route with a Prepare", searchtoken.Email("ann"), searchtoken.Route{Prepare: prepare}, "has a Prepare, which needs a request; use Page, or a route from With"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMiddleware(t, searchtoken.Config{Route: tt.route})

@@ -35,8 +35,8 @@ const statusTokenExpired = 419
 // if the body can be sent again ([http.Request.GetBody]) and the limit for
 // forced renewals allows it. Otherwise the answer of Coveo is returned
 // unchanged. A Page from [NewContext], and one whose Identity a handler has
-// replaced by another user, is renewed as a page of m's own route; if that has a
-// Prepare, it is not renewed.
+// replaced by another user, is renewed as a page of m's own route, for its
+// Identity; if the route has a Prepare, it is not renewed.
 //
 // base sends the requests. nil is [http.DefaultTransport]. The RoundTripper is
 // safe for concurrent use.
@@ -109,8 +109,8 @@ func (t *transport) renew(ctx context.Context, page *Page) (Token, error) {
 	user := userHash(&t.keyPrefix, page.Identity.UserIDs) // a handler may have changed the page
 	if c, ok := ctx.Value(requestKey{}).(*pageContext); ok && &c.page == page && c.request.key.User == user {
 		req = c.request
-	} else if t.route.Prepare != nil {
-		return Token{}, errors.New("searchtoken: Transport: the route's Prepare needs a request")
+	} else if t.route.Prepare != nil || len(page.Identity.UserIDs) == 0 {
+		return Token{}, errors.New("searchtoken: Transport: the page does not tell which token to ask for")
 	} else if _, err := t.buildRequest(nil, &page.Identity, &req); err != nil {
 		return Token{}, err
 	}
