@@ -57,7 +57,7 @@ func run(m *testing.M) (err error) {
 	if internet, err = newWeb(); err != nil {
 		return err
 	}
-	defer internet.server.Close()
+	defer internet.close()
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(binary),

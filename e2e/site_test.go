@@ -88,7 +88,7 @@ func newWorld(t *testing.T, change func(*site.Config)) *world {
 // serve makes the site reachable through internet. It counts renewals, records
 // the bodies of responses, and applies wrap and renew.
 func (w *world) serve(site http.Handler) {
-	internet.add(strings.TrimPrefix(w.url, "https://"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := site
 		w.change(func() {
 			if w.wrap != nil {
@@ -102,8 +102,15 @@ func (w *world) serve(site http.Handler) {
 			}
 		})
 		h.ServeHTTP(&bodyRecorder{rw, w}, r)
-	}), w.organization, w.platform)
+	})
+	for _, address := range []string{w.url, w.plainURL()} {
+		_, host, _ := strings.Cut(address, "://")
+		internet.add(host, handler, w.organization, w.platform)
+	}
 }
+
+// plainURL returns the URL of the site on plain http.
+func (w *world) plainURL() string { return "http://" + w.organization + ".example.org" }
 
 // bodyRecorder records a response body in w.sent.
 type bodyRecorder struct {

@@ -26,8 +26,9 @@ import (
 // loopback for Coveo's hosts and those of the sites.
 type web struct {
 	server *httptest.Server
-	pin    string       // SHA-256 of the server's public key, in the format of Chromium's flag
-	client *http.Client // connects to the server, for every host
+	plain  *httptest.Server // the same without TLS
+	pin    string           // SHA-256 of the server's public key, in the format of Chromium's flag
+	client *http.Client     // connects to the server, for every host
 	cdn    http.Handler
 
 	mu        sync.Mutex              // guards the fields below
@@ -35,7 +36,7 @@ type web struct {
 	platforms map[string]http.Handler // by organization
 }
 
-// newWeb starts the server. The caller must close it.
+// newWeb starts the servers. The caller must close w.
 func newWeb() (*web, error) {
 	w := &web{cdn: newCDN(), sites: make(map[string]http.Handler), platforms: make(map[string]http.Handler)}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -48,7 +49,7 @@ func newWeb() (*web, error) {
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		DNSNames: []string{
-			"*.example.com", "*.cloud.coveo.com",
+			"*.example.com", "*.example.net", "*.cloud.coveo.com",
 			"*.org.coveo.com", "*.analytics.org.coveo.com", "*.orghipaa.coveo.com", "*.analytics.orghipaa.coveo.com",
 		},
 		IsCA:                  true,
@@ -70,6 +71,7 @@ func newWeb() (*web, error) {
 	w.server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser may end connections at any time
 	w.server.StartTLS()
+	w.plain = httptest.NewServer(w)
 
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
@@ -84,6 +86,11 @@ func newWeb() (*web, error) {
 		},
 	}
 	return w, nil
+}
+
+func (w *web) close() {
+	w.server.Close()
+	w.plain.Close()
 }
 
 // add makes the site at host, and the platform of its organization, reachable.
@@ -108,7 +115,7 @@ func (w *web) handler(r *http.Request) http.Handler {
 	defer w.mu.Unlock()
 	name, domain, _ := strings.Cut(r.Host, ".")
 	switch domain {
-	case "example.com":
+	case "example.com", "example.net", "example.org", "example.edu":
 		if name == "assets" { // a copy of the CDN
 			return w.cdn
 		}
@@ -151,9 +158,10 @@ func newCDN() http.Handler {
 	})
 }
 
-// hostRules returns Chromium's flag that maps all hosts to w's server, and
-// blocks every other address.
+// hostRules returns Chromium's flag that maps all hosts to w's servers, and
+// blocks every other address. example.org and example.edu have no TLS.
 func (w *web) hostRules() string {
-	const rules = "MAP *.coveo.com %[1]s, MAP *.example.com %[1]s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-	return fmt.Sprintf(rules, w.server.Listener.Addr())
+	const rules = "MAP *.coveo.com %[1]s, MAP *.example.com %[1]s, MAP *.example.net %[1]s, " +
+		"MAP *.example.org %[2]s, MAP *.example.edu %[2]s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+	return fmt.Sprintf(rules, w.server.Listener.Addr(), w.plain.Listener.Addr())
 }
