@@ -273,6 +273,9 @@ var (
 	// leak to DNS servers.
 	apiKeyStart = regexp.MustCompile(`^(?i:xx[0-9a-f]{8}-)`)
 
+	// apiPath is how a base URL ends that has the start of an API's path.
+	apiPath = regexp.MustCompile(`/rest(/(search|ua|v15|organizations)(/.*)?)?/*$`)
+
 	dnsLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 	hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$`)
 )
@@ -340,7 +343,7 @@ func checkBaseURL(s string) error {
 		return errors.New("must be https; http is allowed on loopback only")
 	case u.User != nil || strings.ContainsAny(s, "?#"):
 		return errors.New("must not have a user, a query or a fragment")
-	case strings.Contains(u.Path+"/", "/rest/"):
+	case apiPath.MatchString(u.Path):
 		return errors.New("must end before /rest, which starts the paths of Coveo's APIs")
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) }):
 		return errors.New("contains characters that are not allowed in a URL")

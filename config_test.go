@@ -116,6 +116,7 @@ func TestNewNamesEveryFault(t *testing.T) {
 			[]string{"PlatformURL", "AnalyticsURL"},
 		},
 		{"base URL with a path", func(c *config) { c.PlatformURL = "https://a.example/restful" }, nil},
+		{"base URL of a gateway", func(c *config) { c.PlatformURL = "https://a.example/rest/coveo" }, nil},
 		{
 			"trusted origins",
 			func(c *config) { c.TrustedOrigins = []string{"https://app.example.com", "http://localhost:3000"} },
