@@ -370,6 +370,9 @@ func TestProxyAnswersPagesOfTheSiteOnly(t *testing.T) {
 		{"plain http", "GET", search, "", "", "", "", 200},
 		{"plain http, own page", "GET", search, "", "", "", "http://example.com/search", 200},
 		{"plain http, page of another site", "GET", search, "", "", "", "http://evil.example/", 403},
+		{"plain http, query as a page", "GET", search, "", "navigation", "", "", 403},
+		{"plain http, preview as a page", "GET", preview, "", "navigation", "", "", 200},
+		{"plain http, preview as a page of another site", "GET", preview, "", "navigation", "", "http://evil.example/", 403},
 		{"plain http, post", "POST", search, "", "", "http://example.com", "", 200},
 		{"plain http, post of another site", "POST", search, "", "", "http://evil.example", "", 403},
 	} {
@@ -382,6 +385,10 @@ func TestProxyAnswersPagesOfTheSiteOnly(t *testing.T) {
 				if value != "" {
 					r.Header.Set(name, value)
 				}
+			}
+			if tt.dest == "navigation" { // without a name on plain http
+				r.Header.Del("Sec-Fetch-Dest")
+				r.Header.Set("Upgrade-Insecure-Requests", "1")
 			}
 			w := u.proxied(t, searchtoken.Config{Route: searchtoken.Route{TrustedOrigins: []string{"https://app.example.com"}}}, r)
 			if w.Code != tt.want || len(u.got) > 0 != (tt.want == 200) {

@@ -23,7 +23,11 @@ func (c *proxyCall) checkPage() error {
 	if c.in.Header.Get("Sec-Fetch-Site") == "none" && !document {
 		return errNoPage
 	}
-	switch c.in.Header.Get("Sec-Fetch-Dest") {
+	destination := c.in.Header.Get("Sec-Fetch-Dest")
+	if destination == "" && c.in.Header.Get("Upgrade-Insecure-Requests") != "" {
+		destination = "document" // plain http: browsers send this header when they navigate
+	}
+	switch destination {
 	case "", "empty":
 	case "document", "iframe", "frame":
 		if !document {

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -205,11 +205,12 @@ func TestPagesOfOtherSitesCannotCallTheSite(t *testing.T) {
 			if diff := cmp.Diff(map[string]string{}, got.Read); diff != "" {
 				t.Errorf("what the page could read (-want +got):\n%s", diff)
 			}
-			for _, kind := range []string{"get", "preview"} {
-				name := "navigation to " + kind
+			for _, link := range []struct{ kind, rel string }{{"get", ""}, {"get", "noreferrer"}, {"preview", ""}} {
+				name := strings.TrimSpace("link to " + link.kind + " " + link.rel)
 				got.Names = append(got.Names, name)
 				b.open("/")
-				b.evalLater("location.href = " + string(urls) + "." + kind + " + " + strconv.Quote(name))
+				b.evalLater(fmt.Sprintf(`Object.assign(document.createElement("a"), {href: %s.%s + %q, rel: %q}).click()`,
+					urls, link.kind, name, link.rel))
 				waitFor(b, home, "location.origin")
 			}
 			var unseen []string
