@@ -54,11 +54,13 @@ type Config struct {
 	// Identify returns the user of a request. Required. [SessionEmail] makes
 	// the most common one.
 	Identify IdentityFunc
-	// Cache stores the tokens. Default: NewMemoryCache(0). Several Middlewares
-	// may share a Cache if their API keys have the same privileges. If the
-	// Cache is a [Claimer], only one process at a time fetches a given token.
-	// While the Cache fails, each process serves the tokens that it fetched
-	// itself for a minute.
+	// Cache stores the tokens. Default: NewMemoryCache(0). Middlewares of
+	// several organizations may share a Cache: its keys contain the
+	// organization and its endpoint. Middlewares of one organization may share
+	// it if their API keys have the same privileges. [Middleware.Forget]
+	// removes the tokens of one organization only. If the Cache is a [Claimer],
+	// only one process at a time fetches a given token. While the Cache fails,
+	// each process serves the tokens that it fetched itself for a minute.
 	Cache Cache
 	// HTTPClient makes the token calls. See [ClientConfig]. Its Transport also
 	// makes the calls of a [Middleware.ProxyHandler]. Default: a client with a

@@ -47,8 +47,10 @@ func FromContext(ctx context.Context) (*Page, bool) {
 	return page, ok && page != nil
 }
 
-// NewContext returns a context in which [FromContext] finds p. Use it to test
-// your own handlers.
+// NewContext returns a context in which [FromContext] finds p: in tests of your
+// handlers, with routers that do not pass the context of [Middleware.Handler]
+// on, and for [Middleware.Transport] in workers. Transport needs p.Token, and
+// p.Identity to renew it.
 func NewContext(ctx context.Context, p *Page) context.Context {
 	return context.WithValue(ctx, contextKey{}, p)
 }

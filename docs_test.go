@@ -234,7 +234,9 @@ func TestCodeBlocksCompile(t *testing.T) {
 		"module=rediscache": slices.Concat(scopePackages,
 			[]string{modulePath + "/rediscache", "github.com/redis/rueidis"}),
 		"module=otelsearchtoken": slices.Concat(scopePackages, []string{modulePath + "/otelsearchtoken",
-			"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"}),
+			"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp", "go.opentelemetry.io/otel",
+			"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/exporters/prometheus",
+			"go.opentelemetry.io/otel/sdk/metric", "github.com/prometheus/client_golang/prometheus/promhttp"}),
 	}
 	importers := map[string]types.Importer{}
 	checked := 0

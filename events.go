@@ -106,7 +106,9 @@ type Event struct {
 	Err error
 }
 
-// Stats is the state of a [Middleware] at one moment.
+// Stats is the state of a [Middleware] at one moment, for gauges and status
+// pages. A readiness probe must not fail because of HeldBack alone: see
+// HeldBackUntil.
 type Stats struct {
 	// InFlight is the number of fetches that run, at most Config.MaxInFlight.
 	InFlight int
@@ -120,7 +122,8 @@ type Stats struct {
 	HeldBack bool
 	// HeldBackUntil is the earliest time of the next call while HeldBack, else
 	// zero. It is in the past while that call is in flight, or if nobody has
-	// needed a token since.
+	// needed a token since. Then a request must come to try again: an instance
+	// out of service, without requests, would stay HeldBack.
 	HeldBackUntil time.Time
 }
 

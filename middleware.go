@@ -336,5 +336,5 @@ func (m *Middleware) Shutdown(ctx context.Context) error { return m.tokens.shutd
 
 // Stats returns the state of the Middleware's fetches, of its cache and of its
 // upstream, for all routes. It makes no call, and is cheap enough for every
-// scrape of metrics and every readiness probe.
+// scrape of metrics.
 func (m *Middleware) Stats() Stats { return m.tokens.stats() }

@@ -70,10 +70,11 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // nowhere, and its markup runs no scripts.
 //
 // Errors are JSON objects with statusCode, type and message, even if the route
-// has an ErrorHandler: 401 without a user, 403 for another origin or another
-// organization, 404, 413, 429 with Retry-After beyond the limits, 502 and 503
-// as [HTTPStatus] says, and 504 after 30 seconds. Coveo's own 400, 404, 422 and
-// 429 are passed on.
+// has an ErrorHandler: 400 for malformed parameters or an incomplete body, 401
+// without a user, 403 for another origin or another organization, 404, 413, 415
+// for a body that is neither JSON nor a form, 429 with Retry-After beyond the
+// limits, 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's
+// own 400, 404, 422 and 429 are passed on.
 //
 // 64 calls run at a time, and 8 of one user; as many for analytics events; and
 // 256 streams, 4 of one user. Others wait for a second. The limits hold for all

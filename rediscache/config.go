@@ -37,9 +37,9 @@ type Config struct {
 	// options that change how the client caches or reads from replicas are
 	// errors.
 	Client rueidis.ClientOption
-	// Prefix starts the name of every key in Redis. Middlewares whose API keys
-	// have different privileges must have different prefixes. Default:
-	// "searchtoken:".
+	// Prefix starts the name of every key in Redis. Middlewares of one
+	// organization whose API keys have different privileges must have different
+	// prefixes. Default: "searchtoken:".
 	Prefix string
 	// Secrets are keys of 32 random bytes, the same in all processes. The first
 	// one encrypts tokens and names Redis keys; all of them are tried when a
