@@ -11,6 +11,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
 // csrfSite is a site with a page that renews its token, and another one that
@@ -135,6 +136,7 @@ func TestCORS(t *testing.T) {
 		AllowedOrigins:   []string{"https://app.example.com"},
 		AllowedMethods:   []string{"GET", "POST"},
 		AllowedHeaders:   []string{"Content-Type"},
+		ExposedHeaders:   []string{"Retry-After"},
 		AllowCredentials: true, // the session cookie
 	})
 	mux := http.NewServeMux()
@@ -152,12 +154,52 @@ func TestCORS(t *testing.T) {
 	check(t, "trusted origin", "200 alice@example.com", trusted.String())
 	check(t, "allowed origin", "https://app.example.com", trusted.Header.Get("Access-Control-Allow-Origin"))
 	check(t, "allowed credentials", "true", trusted.Header.Get("Access-Control-Allow-Credentials"))
+	check(t, "exposed headers", "Retry-After", trusted.Header.Get("Access-Control-Expose-Headers"))
 	trusted.expectPrivate(t)
 
 	other := visitor.do(renewal, requestsOf("https://evil.example", "cross-site")...)
 	check(t, "another origin", "403", other.String())
 	check(t, "allowed origin", "", other.Header.Get("Access-Control-Allow-Origin"))
 	check(t, "token calls", 1, platform.Count("token"))
+}
+
+// TestCORSOfProxy is a site whose front end has another origin and no token.
+func TestCORSOfProxy(t *testing.T) {
+	cfg, platform := newConfig()
+	allow := cors.New(cors.Options{
+		AllowedOrigins:   []string{"https://app.example.com"},
+		AllowedMethods:   []string{"GET", "POST"},
+		AllowedHeaders:   []string{"Content-Type"},
+		ExposedHeaders:   []string{"Retry-After"},
+		AllowCredentials: true,
+	})
+
+	// recipe: frontend-proxy
+	cfg.RenewURL, cfg.ProxyURL = "", "/coveo" // no page gets a token
+	cfg.TrustedOrigins = []string{"https://app.example.com"}
+	coveo, err := searchtoken.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/coveo/", allow.Handler(coveo.ProxyHandler()))
+	// end recipe
+
+	const query = "POST /coveo/rest/search/v2"
+	from := requestsOf("https://app.example.com", "same-site")
+	visitor := visitTLS(t, mux)
+	preflight := visitor.do("OPTIONS /coveo/rest/search/v2", append(from,
+		"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type")...)
+	check(t, "preflight", "204", preflight.String())
+	check(t, "allowed headers", "content-type", preflight.Header.Get("Access-Control-Allow-Headers"))
+
+	got := visitor.do(query+" as alice@example.com", from...)
+	check(t, "query", "200", got.String())
+	check(t, "allowed origin", "https://app.example.com", got.Header.Get("Access-Control-Allow-Origin"))
+	check(t, "the user of the query", "alice@example.com", platform.Requests(searchtokentest.KindSearch)[0].User())
+	check(t, "query of nobody", "401", visitor.do(query, from...).String())
+	check(t, "query of another origin", "403",
+		visitor.do(query+" as alice@example.com", requestsOf("https://evil.example", "cross-site")...).String())
 }
 
 // TestCORSAlone shows that CORS headers alone open no RenewHandler, not even

@@ -73,17 +73,20 @@ func TestEchoErrorHandler(t *testing.T) {
 	withPage := func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			page, err := coveo.Page(c.Request())
+			setPageHeaders(c.Response().Header().Set, err)
+			c.Response().Header().Add("Vary", "Cookie")
 			if err != nil {
 				return echo.NewHTTPError(searchtoken.HTTPStatus(err)).SetInternal(err)
 			}
 			c.Set("coveo", page)
-			c.Response().Header().Set("Cache-Control", "private, no-store")
 			return next(c)
 		}
 	}
 	e := echo.New()
 	e.GET("/search", renderSearch, withPage) // renderSearch uses c.Get("coveo")
 	// end recipe
+
+	visit(t, e).do("GET /search as alice@example.com").expectPrivate(t)
 
 	var failures []error
 	e.HTTPErrorHandler = func(err error, c echo.Context) {

@@ -41,6 +41,11 @@ func TestFiber(t *testing.T) {
 			got.expectPrivate(t)
 		}
 	}
+	expectErrorHeaders(t, func(coveo *searchtoken.Middleware) answer {
+		app := fiber.New()
+		app.Get("/search", fiberCoveo(coveo), func(fiber.Ctx) error { return nil })
+		return askFiber(t, app, "GET", "/search", "alice@example.com")
+	})
 }
 
 // recipe: fiber-page
@@ -63,11 +68,11 @@ func pageOf(c fiber.Ctx, coveo *searchtoken.Middleware) (*searchtoken.Page, erro
 func fiberCoveo(coveo *searchtoken.Middleware) fiber.Handler {
 	return func(c fiber.Ctx) error {
 		page, err := pageOf(c, coveo)
+		setPageHeaders(c.Set, err)
+		c.Vary(fiber.HeaderCookie)
 		if err != nil {
 			return fiber.NewError(searchtoken.HTTPStatus(err)) // the log has err
 		}
-		c.Set(fiber.HeaderCacheControl, "private, no-store")
-		c.Vary(fiber.HeaderCookie)
 		c.Locals("coveo", page)
 		return c.Next()
 	}

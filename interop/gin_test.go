@@ -48,6 +48,11 @@ func TestGin(t *testing.T) {
 		exchange{"POST /coveo/token", "401"},
 	)
 	visitor.do("GET /app/search as alice@example.com").expectPrivate(t)
+	expectErrorHeaders(t, func(coveo *searchtoken.Middleware) answer {
+		router := gin.New()
+		router.GET("/search", withCoveo(coveo), gin.WrapH(searchPage))
+		return visit(t, router).do("GET /search as alice@example.com")
+	})
 }
 
 // recipe: gin-middleware
@@ -56,12 +61,12 @@ func TestGin(t *testing.T) {
 func withCoveo(coveo *searchtoken.Middleware) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		page, err := coveo.Page(c.Request)
+		setPageHeaders(c.Header, err)
+		c.Writer.Header().Add("Vary", "Cookie")
 		if err != nil {
 			_ = c.AbortWithError(searchtoken.HTTPStatus(err), err)
 			return
 		}
-		c.Header("Cache-Control", "private, no-store")
-		c.Writer.Header().Add("Vary", "Cookie")
 		c.Set("coveo", page)
 		c.Request = c.Request.WithContext(searchtoken.NewContext(c.Request.Context(), page))
 	}

@@ -16,12 +16,15 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/coreos/go-oidc/v3/oidc/oidctest"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/jwtauth/v5"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// recipe: jwt
+// recipe: jwt-claims
 
 // userClaims are the claims of the site's own access tokens.
 type userClaims struct {
@@ -31,12 +34,18 @@ type userClaims struct {
 
 type claimsKey struct{}
 
+// end recipe
+
+// recipe: jwt
+
 func identifyByClaims(r *http.Request) (searchtoken.Identity, error) {
 	claims, ok := r.Context().Value(claimsKey{}).(*userClaims)
 	if !ok || claims.Email == "" {
 		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 	}
-	return searchtoken.Email(claims.Email), nil
+	id := searchtoken.Email(claims.Email)
+	id.Expires = claims.ExpiresAt.Time // authenticate requires it
+	return id, nil
 }
 
 // end recipe
@@ -60,7 +69,7 @@ func authenticate(key []byte, next http.Handler) http.Handler {
 // end recipe
 
 func TestJWT(t *testing.T) {
-	cfg, _ := newConfig()
+	cfg, platform := newConfig()
 	cfg.Identify = identifyByClaims
 	coveo := newCoveo(t, cfg)
 	key := []byte("the key of the site's access tokens")
@@ -89,6 +98,68 @@ func TestJWT(t *testing.T) {
 			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Authorization", tt.authorization).String())
 		})
 	}
+	checkSearchTokenEnds(t, platform, time.Hour)
+}
+
+// checkSearchTokenEnds checks that the only search token ends with a login of
+// the given life.
+func checkSearchTokenEnds(t *testing.T, platform *searchtokentest.Platform, life time.Duration) {
+	t.Helper()
+	calls := platform.Requests(searchtokentest.KindToken)
+	if len(calls) != 1 {
+		t.Fatalf("%d token calls, want 1", len(calls))
+	}
+	left := time.Until(time.Unix(calls[0].Claims.ExpiresAt, 0))
+	if left > life+15*time.Minute {
+		t.Errorf("the search token lives for %v, and the login for %v", left, life)
+	}
+}
+
+func TestJWTAuth(t *testing.T) {
+	cfg, platform := newConfig()
+
+	// recipe: jwtauth
+	cfg.Identify = func(r *http.Request) (searchtoken.Identity, error) {
+		token, claims, err := jwtauth.FromContext(r.Context()) // token is a jwt.Token of lestrrat-go/jwx
+		email, _ := claims["email"].(string)
+		if token == nil || err != nil || email == "" {
+			return searchtoken.Identity{}, errors.Join(searchtoken.ErrNoIdentity, err)
+		}
+		id := searchtoken.Email(email)
+		id.Expires = token.Expiration() // zero, and without effect, if it has none
+		return id, nil
+	}
+	// end recipe
+	coveo := newCoveo(t, cfg)
+	auth := jwtauth.New("HS256", []byte("the key of the site's access tokens"), nil)
+
+	// recipe: jwtauth-routes
+	r := chi.NewRouter()
+	r.Use(jwtauth.Verifier(auth)) // in the Authorization header, or in the cookie "jwt"
+	r.With(coveo.Handler).Get("/search", search)
+	r.Handle("/coveo/token", coveo.RenewHandler())
+	// end recipe
+
+	visitor := visit(t, r)
+	sign := func(auth *jwtauth.JWTAuth, life time.Duration) string {
+		_, token, err := auth.Encode(map[string]any{"email": "alice@example.com", "exp": time.Now().Add(life)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "jwt=" + token
+	}
+	for _, tt := range []struct{ name, cookie, want string }{
+		{"valid", sign(auth, time.Hour), "200 alice@example.com"},
+		{"expired", sign(auth, -time.Hour), "401"},
+		{"of another key", sign(jwtauth.New("HS256", []byte("another key"), nil), time.Hour), "401"},
+		{"none", "", "401"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, "page", tt.want, visitor.do("GET /search", "Cookie", tt.cookie).String())
+			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Cookie", tt.cookie).String())
+		})
+	}
+	checkSearchTokenEnds(t, platform, time.Hour)
 }
 
 func TestOIDC(t *testing.T) {

@@ -2,7 +2,9 @@ package interop_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"github.com/searchtoken/searchtoken"
+	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
 // searchSite are the answers of a site with a search page, its renewal and a
@@ -24,6 +27,31 @@ var searchSite = []exchange{
 	{"POST /coveo/token", "401"},
 	{"GET /login", "200"},
 	{"GET /nothing", "404"},
+}
+
+// recipe: page-headers
+
+// setPageHeaders sets what coveo.Handler sets: for a page, or for the error
+// that coveo.Page has returned. set is a function of the router.
+func setPageHeaders(set func(name, value string), err error) {
+	set("Cache-Control", "private, no-store")
+	if after := searchtoken.RetryAfter(err); after > 0 {
+		set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	}
+}
+
+// end recipe
+
+// expectErrorHeaders checks the headers of the answer that ask gets from a
+// router while Coveo asks for fewer calls.
+func expectErrorHeaders(t *testing.T, ask func(*searchtoken.Middleware) answer) {
+	t.Helper()
+	cfg, platform := newConfig()
+	platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Status: 429, RetryAfter: "30"})
+	got := ask(newCoveo(t, cfg))
+	check(t, "answer", "503", got.String())
+	check(t, "Retry-After", "30", got.Header.Get("Retry-After"))
+	got.expectPrivate(t)
 }
 
 func TestServeMux(t *testing.T) {

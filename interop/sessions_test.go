@@ -2,6 +2,8 @@ package interop_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/boj/redistore"
@@ -232,7 +235,7 @@ func TestSCS(t *testing.T) {
 			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 		}
 		id := searchtoken.Email(email)
-		id.Expires = manager.Deadline(r.Context()) // tokens end with the session
+		id.Expires = manager.Deadline(r.Context()) // a day after the login, unless manager.Lifetime differs
 		return id, nil
 	}
 	// end recipe
@@ -248,13 +251,34 @@ func TestSCS(t *testing.T) {
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		manager.Put(r.Context(), "email", "alice@example.com")
 	})
-	mux.HandleFunc("GET /logout", func(w http.ResponseWriter, r *http.Request) {
-		if err := manager.Destroy(r.Context()); err != nil {
-			t.Error(err)
+
+	// recipe: scs-logout
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		id, nobody := cfg.Identify(r)
+		err := manager.Destroy(r.Context()) // first: a request in between would fetch another token
+		if nobody == nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 5*time.Second)
+			defer cancel()
+			err = errors.Join(err, coveo.Forget(ctx, id))
 		}
+		if err != nil {
+			http.Error(w, "You may still be logged in.", http.StatusInternalServerError)
+			return
+		}
+		http.Redirect(w, r, "/", http.StatusSeeOther)
 	})
+	// end recipe
+
 	visitor := visit(t, site)
-	visitor.expect(sessionSite...)
+	visitor.expect(
+		exchange{"GET /login", "200"},
+		exchange{"GET /search", "200 alice@example.com"},
+		exchange{"POST /coveo/token", "200 alice@example.com"},
+	)
+	cookie := visitor.do("GET /login", "Cookie", "").Header.Get("Set-Cookie")
+	visitor.expect(exchange{"POST /logout", "303 /"}, exchange{"GET /search", "401"}, exchange{"POST /logout", "303 /"})
+	check(t, "a copy of the cookie", "401", visitor.do("GET /search", "Cookie", cookie).String())
+	check(t, "cached tokens", 0, coveo.Stats().CachedTokens)
 	visitor.do("GET /search").expectPrivate(t)
 }
 

@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,14 +36,18 @@ func TestOrganizationPerHost(t *testing.T) {
 		cfg.HTTPClient = &http.Client{Transport: platform}
 		platforms[name], configs[name+".example.com"] = platform, cfg
 	}
+	var middlewares []*searchtoken.Middleware
+	cache := searchtoken.NewMemoryCache(0)
 
 	// recipe: organization-per-host
 	sites := map[string]http.Handler{} // by host
 	for host, cfg := range configs {
+		cfg.Cache = cache // one for all, or one for each
 		coveo, err := searchtoken.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
+		middlewares = append(middlewares, coveo)
 		mux := http.NewServeMux()
 		mux.Handle("GET /search", coveo.Handler(searchPage))
 		mux.Handle("/coveo/token", coveo.RenewHandler())
@@ -57,7 +68,28 @@ func TestOrganizationPerHost(t *testing.T) {
 	for name, platform := range platforms {
 		check(t, "token calls of "+name, 1, platform.Count(searchtokentest.KindToken))
 	}
+
+	check(t, "cached tokens", 2, cache.Len())
+	check(t, "Forget", nil, middlewares[0].Forget(t.Context(), searchtoken.Email("alice@example.com")))
+	check(t, "cached tokens after a Forget of one organization", 1, cache.Len())
+	check(t, "forgetEverywhere", nil,
+		forgetEverywhere(t.Context(), middlewares, searchtoken.Email("alice@example.com")))
+	check(t, "cached tokens after a Forget of both", 0, cache.Len())
 }
+
+// recipe: forget-everywhere
+
+// forgetEverywhere forgets a user in all organizations.
+func forgetEverywhere(
+	ctx context.Context, middlewares []*searchtoken.Middleware, id searchtoken.Identity,
+) (err error) {
+	for _, coveo := range middlewares {
+		err = errors.Join(err, coveo.Forget(ctx, id))
+	}
+	return err
+}
+
+// end recipe
 
 // recipe: by-host
 
@@ -79,6 +111,26 @@ func testKey(tenant string) string {
 	return "xx" + fmt.Sprintf("%08x", []byte(tenant)[:4]) + "-0000-4000-8000-000000000000"
 }
 
+// recipe: not-member
+
+// errNotMember is the error of a user in a tenant of other users. It is a 401,
+// because it wraps ErrNoIdentity.
+var errNotMember = fmt.Errorf("not a member of the tenant: %w", searchtoken.ErrNoIdentity)
+
+// answerError answers a page of a logged-in user with 403.
+func answerError(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, errNotMember): // before ErrNoIdentity, which it is, too
+		http.Error(w, "Forbidden", http.StatusForbidden)
+	case errors.Is(err, searchtoken.ErrNoIdentity):
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
+	default:
+		http.Error(w, "The search is not available.", searchtoken.HTTPStatus(err))
+	}
+}
+
+// end recipe
+
 // recipe: filter-per-host
 
 // filters has the filter of each tenant's host.
@@ -90,7 +142,7 @@ var filters = map[string]string{
 func filterByHost(r *http.Request, params *searchtoken.TokenParams) error {
 	filter, known := filters[strings.ToLower(r.Host)]
 	if !known {
-		return fmt.Errorf("no tenant has this host: %w", searchtoken.ErrNoIdentity) // 401
+		return errNotMember
 	}
 	params.Filter = filter
 	return nil
@@ -100,30 +152,31 @@ func filterByHost(r *http.Request, params *searchtoken.TokenParams) error {
 
 func TestFilterPerHost(t *testing.T) {
 	cfg, platform := newConfig()
-	cfg.Prepare = filterByHost
+	cfg.Prepare, cfg.ErrorHandler = filterByHost, answerError
 	coveo := newCoveo(t, cfg)
 	mux := http.NewServeMux()
 	mux.Handle("GET /search", coveo.Handler(searchPage))
 	mux.Handle("/coveo/token", coveo.RenewHandler())
 	visitor := visit(t, mux)
-	for _, tt := range []struct{ host, want, filter string }{
-		{"blue.example.com", "200 alice@example.com", `@tenant=="blue"`},
-		{"Blue.Example.Com", "200 alice@example.com", `@tenant=="blue"`},
-		{"green.example.com", "200 alice@example.com", `@tenant=="green"`},
-		{"red.example.com", "401", ""},
-		{"blue.example.com:8080", "401", ""}, // a port is a part of the Host
-		{"", "401", ""},                      // the address of the test's server
+	for _, tt := range []struct{ host, page, renewal, filter string }{
+		{"blue.example.com", "200 alice@example.com", "200 alice@example.com", `@tenant=="blue"`},
+		{"Blue.Example.Com", "200 alice@example.com", "200 alice@example.com", `@tenant=="blue"`},
+		{"green.example.com", "200 alice@example.com", "200 alice@example.com", `@tenant=="green"`},
+		{"red.example.com", "403", "401", ""},
+		{"blue.example.com:8080", "403", "401", ""}, // a port is a part of the Host
+		{"", "403", "401", ""}, // the address of the test's server
 	} {
 		var headers []string
 		if tt.host != "" {
 			headers = []string{"Host", tt.host}
 		}
-		for _, request := range []string{"GET /search", "POST /coveo/token"} {
+		for request, want := range map[string]string{"GET /search": tt.page, "POST /coveo/token": tt.renewal} {
 			got := visitor.do(request+" as alice@example.com", headers...)
-			check(t, request+" of "+tt.host, tt.want, got.String())
+			check(t, request+" of "+tt.host, want, got.String())
 			check(t, "filter", tt.filter, tokenClaims(got.body).Filter)
 		}
 	}
+	check(t, "nobody", "303 /login", visitor.do("GET /search", "Host", "blue.example.com").String())
 	check(t, "token calls", 2, platform.Count(searchtokentest.KindToken))
 }
 
@@ -133,7 +186,7 @@ func TestFilterPerHost(t *testing.T) {
 func filterByPath(r *http.Request, params *searchtoken.TokenParams) error {
 	tenant := r.PathValue("tenant")
 	if !isMember(params.UserIDs[0].Name, tenant) {
-		return fmt.Errorf("not a member of the tenant: %w", searchtoken.ErrNoIdentity) // 401
+		return errNotMember
 	}
 	params.Filter = `@tenant=="` + tenant + `"` // isMember knows only safe names
 	return nil
@@ -202,18 +255,19 @@ func (s *reloadable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // recipe: reload-load
 
-// load serves later requests with cfg. Running requests end with the old one.
+// load serves later requests with cfg. If cfg is wrong, the old one stays.
 func (s *reloadable) load(ctx context.Context, cfg searchtoken.Config) error {
 	cfg.Cache = &s.cache
 	coveo, err := searchtoken.New(cfg)
 	if err != nil {
-		return err // the old configuration stays
+		return err
 	}
-	old := s.site.Swap(&site{routes(coveo), coveo})
-	if old == nil {
-		return nil
+	if old := s.site.Swap(&site{routes(coveo), coveo}); old != nil {
+		if err := old.coveo.Shutdown(ctx); err != nil { // cfg is in use nevertheless
+			log.Print("the old Middleware still waits for Coveo: ", err)
+		}
 	}
-	return old.coveo.Shutdown(ctx) // stops its background work
+	return nil
 }
 
 // end recipe
@@ -276,6 +330,80 @@ func TestReload(t *testing.T) {
 		}
 	}
 	check(t, "token calls for alice, with 20 reloads", 1, calls)
+}
+
+// TestReloadWhileCoveoHangs shows that a configuration is in use even if the
+// old Middleware still waits for a call.
+func TestReloadWhileCoveoHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, platform := newConfig()
+		var site reloadable
+		if err := site.load(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindToken, Times: 1, Delay: 5 * time.Second})
+		ask := func() int {
+			r := httptest.NewRequest("GET", "/search", nil)
+			r.Header.Set("X-User", "alice@example.com")
+			w := httptest.NewRecorder()
+			site.ServeHTTP(w, r)
+			return w.Code
+		}
+		go ask()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		check(t, "load", nil, site.load(ctx, cfg))
+		check(t, "page", http.StatusOK, ask())
+		time.Sleep(10 * time.Second) // until the first call has ended
+	})
+}
+
+func TestReloadOnSignal(t *testing.T) {
+	first, _ := newConfig()
+	var site reloadable
+	if err := site.load(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	loaded := site.site.Load()
+	read := make(chan string)
+	readConfig := func() (searchtoken.Config, error) {
+		cfg := first
+		cfg.OrganizationID = <-read
+		return cfg, nil
+	}
+
+	// recipe: reload-signal
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // kill -HUP
+	go func() {
+		for range hangups {
+			cfg, err := readConfig() // New names what is wrong with it
+			if err == nil {
+				ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+				err = site.load(ctx, cfg)
+				cancel()
+			}
+			if err != nil {
+				log.Print("the old configuration stays: ", err)
+			}
+		}
+	}()
+	// end recipe
+
+	defer close(hangups)
+	defer signal.Stop(hangups)
+	for _, organization := range []string{"not_a_label", "green"} {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		read <- organization
+	}
+	for site.site.Load() == loaded {
+		runtime.Gosched()
+	}
+	page := visit(t, &site).do("GET /search as alice@example.com")
+	check(t, "page of the wrong organization", "502", page.String())
 }
 
 // TestCredentialRotates replaces the API key after a call of the platform has
