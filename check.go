@@ -19,8 +19,9 @@ const maxClockDifference = 2 * time.Minute
 // and drops it: is the configuration right? Call it when the program starts.
 // The error says what is wrong, as far as Coveo's answer tells: the
 // organization, the API key and its privileges, the network, TLS, or this
-// machine's clock, if it differs from Coveo's by more than 2 minutes. Whether to
-// start nevertheless is up to the program: Coveo may only be down.
+// machine's clock, if it differs from Coveo's by more than 2 minutes. Whether
+// to start nevertheless is up to the program: [HTTPStatus] is 502 if Coveo
+// refuses the configuration. After another error, Coveo may only be down.
 //
 // Check takes at most 10 seconds, and changes nothing: the next request calls
 // Coveo even if Check has failed. It does not run Prepare. An Issuer of your
