@@ -67,7 +67,34 @@ func TestSearchThroughTheSite(t *testing.T) {
 			if got := w.renewals.Load(); got != 0 {
 				t.Errorf("got %d requests to the renewal route, want 0", got)
 			}
+			if got := w.platform.Count(searchtokentest.KindToken); got != 4 {
+				t.Errorf("got %d tokens, want 2 for each user", got)
+			}
 			w.checkAllCallsAreTheSites(t, alice, bob)
+		})
+	}
+}
+
+// TestSearchThroughTheSiteOnPlainHTTP: browsers send less about their requests
+// there.
+func TestSearchThroughTheSiteOnPlainHTTP(t *testing.T) {
+	t.Parallel()
+	for _, p := range proxiedPages {
+		t.Run(string(p.frontEnd), func(t *testing.T) {
+			t.Parallel()
+			w := p.newApp(t)
+			b := openTab(t, w.plainURL())
+			p.open(b, alice)
+			b.searchByKeys("office")
+			waitFor(b, titles(alice, "office"), "e2e.titles()")
+			b.clickOn(p.opener)
+			waitFor(b, true, p.preview+`.includes("Install the client")`)
+			b.do(clickFirstResult)
+			w.awaitCall(t, alice, "/click")
+			if diff := cmp.Diff(p.violations, b.messages("error: violation: ")); diff != "" {
+				t.Errorf("violations (-want +got):\n%s", diff)
+			}
+			w.checkAllCallsAreTheSites(t, alice)
 		})
 	}
 }

@@ -161,3 +161,55 @@ func TestFailuresThroughTheSiteAreLimited(t *testing.T) {
 		})
 	}
 }
+
+// TestFailingAnswersAreLimited asks questions for half a minute while no answer
+// can be generated. The visitor sees the results, and no error.
+func TestFailingAnswersAreLimited(t *testing.T) {
+	t.Parallel()
+	const (
+		duration   = 30 * time.Second
+		maxAnswers = 30 // requests for answers
+	)
+	body := strings.Replace(atomicBody, "<atomic-result-list>",
+		"<atomic-generated-answer></atomic-generated-answer><atomic-query-error></atomic-query-error><atomic-result-list>", 1)
+	faults := map[string]searchtokentest.Fault{
+		"hangs":            {Handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+		"is down":          {Status: http.StatusServiceUnavailable},
+		"rejects tokens":   {Status: 419},
+		"limits":           {Status: http.StatusTooManyRequests, RetryAfter: "1"},
+		"cuts answers off": {ContentType: "text/event-stream", CutOff: true},
+	}
+	worlds := make(map[string]*world)
+	tabs := make(map[string]*tab)
+	for name, fault := range faults {
+		w := newApp(t, app{frontEnd: searchtoken.Atomic, body: body, config: throughTheSite})
+		w.platform.GenerateAnswers("Nobody reads this.", 0)
+		fault.Kind = searchtokentest.KindAnswer
+		w.platform.Inject(fault)
+		worlds[name], tabs[name] = w, openTab(t, w.url)
+		tabs[name].logInAs(alice)
+		tabs[name].open("/")
+		waitFor(tabs[name], titles(alice, ""), "e2e.titles()")
+	}
+	var last *tab
+	for _, word := range []string{"office", "review", "printer"} {
+		for _, b := range tabs {
+			b.search(word)
+			last = b
+		}
+		last.do(chromedp.Sleep(duration / 3))
+	}
+	for name, w := range worlds {
+		b := tabs[name]
+		b.screenshot("answers, Coveo " + name)
+		got := w.platform.Count(searchtokentest.KindAnswer)
+		t.Logf("Coveo %s: %d requests for answers", name, got)
+		if got < 3 || got > maxAnswers {
+			t.Errorf("Coveo %s: in %v, got %d requests for answers, want 3 to %d", name, duration, got, maxAnswers)
+		}
+		waitFor(b, titles(alice, "printer"), "e2e.titles()")
+		if problem := eval[string](b, "e2e.problem()"); problem != "" {
+			t.Errorf("Coveo %s: the visitor sees the error %q, want none", name, problem)
+		}
+	}
+}

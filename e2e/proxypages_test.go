@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/network"
@@ -132,8 +133,10 @@ func throughTheSite(cfg *searchtoken.Config) {
 // logInAs makes the visitor a user of an app.
 func (b *tab) logInAs(user string) {
 	b.t.Helper()
-	yes := true
-	call(b, network.SetCookie, network.SetCookieParams{Name: "user", Value: user, URL: b.base, Secure: &yes, HTTPOnly: &yes})
+	secure, httpOnly := strings.HasPrefix(b.base, "https:"), true
+	call(b, network.SetCookie, network.SetCookieParams{
+		Name: "user", Value: user, URL: b.base, Secure: &secure, HTTPOnly: &httpOnly,
+	})
 }
 
 // logOut ends the visitor's session with an app. The page stays open.
