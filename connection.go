@@ -31,7 +31,7 @@ func newTransport() http.RoundTripper {
 	t = t.Clone()
 	// All calls go to two hosts. The default of 2 idle connections would close
 	// the connections of every burst.
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, defaultMaxInFlight+2*maxCalls+maxStreams
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, defaultMaxInFlight+3*maxCalls+maxStreams
 	// Pings find a dead connection within 7 seconds, and leave 3 of the 10 for
 	// a call on another one. So does the timeout of a TLS handshake.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 4 * time.Second, PingTimeout: 3 * time.Second}

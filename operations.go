@@ -115,6 +115,11 @@ var operations = []operation{
 	{"POST", "/rest/organizations/{org}/caseassists/{id}/documents/suggest", platformHost, jsonAnswer},
 }
 
+// suggests reports whether op answers with suggestions for what the user types.
+func (op *operation) suggests() bool {
+	return strings.HasSuffix(strings.ToLower(op.path), "suggest")
+}
+
 // findOperation returns the operation of a request, and the path to ask Coveo
 // for. path is escaped; prefix is what may stand in front of the operation.
 // Otherwise, the operation starts with the first segment "rest" or "api".

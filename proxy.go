@@ -23,16 +23,17 @@ const (
 	maxSilence   = 60 * time.Second // of a stream
 	maxPatience  = time.Second      // of a call that waits for its turn
 
-	// The limits for calls at the same time, in all and for one user. Events
-	// have the same limits as the other calls, and do not share them.
+	// The limits for calls at the same time, in all and for one user.
+	// Suggestions and events have the same limits as the other calls, and do
+	// not share them.
 	maxCalls, maxUserCalls     = 64, 8
 	maxStreams, maxUserStreams = 256, 4
 )
 
 // proxyResources are what the ProxyHandlers of all routes share.
 type proxyResources struct {
-	transport              http.RoundTripper
-	calls, events, streams *limit.Limit[proxyUser]
+	transport                           http.RoundTripper
+	calls, suggestions, events, streams *limit.Limit[proxyUser]
 }
 
 // proxyUser is whom a limit counts a call for. Anonymous visitors are told
@@ -44,10 +45,11 @@ type proxyUser struct {
 
 func newProxyResources(transport http.RoundTripper) *proxyResources {
 	return &proxyResources{
-		transport: transport,
-		calls:     limit.New[proxyUser](maxCalls, maxUserCalls),
-		events:    limit.New[proxyUser](maxCalls, maxUserCalls),
-		streams:   limit.New[proxyUser](maxStreams, maxUserStreams),
+		transport:   transport,
+		calls:       limit.New[proxyUser](maxCalls, maxUserCalls),
+		suggestions: limit.New[proxyUser](maxCalls, maxUserCalls),
+		events:      limit.New[proxyUser](maxCalls, maxUserCalls),
+		streams:     limit.New[proxyUser](maxStreams, maxUserStreams),
 	}
 }
 
@@ -76,8 +78,8 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // limits, 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's
 // own 400, 404, 422 and 429 are passed on.
 //
-// 64 calls run at a time, and 8 of one user; as many for analytics events; and
-// 256 streams, 4 of one user. Others wait for a second. The limits hold for all
+// 64 calls run at a time, and 8 of one user; as many for suggestions, and for
+// analytics events; and 256 streams, 4 of one user. Others wait for a second. The limits hold for all
 // routes of the Middleware together. All anonymous visitors from one address
 // (of IPv6: a /64) are one user.
 func (m *Middleware) ProxyHandler() http.Handler {
@@ -223,6 +225,8 @@ func (c *proxyCall) acquire(call *pageContext) (release func(), err error) {
 		l = c.proxy.streams
 	case c.op.host == analyticsHost:
 		l = c.proxy.events
+	case c.op.suggests(): // after each letter that the user types
+		l = c.proxy.suggestions
 	}
 	user := proxyUser{user: call.request.key.User}
 	if user.user == c.anonymous && c.address.IsValid() {

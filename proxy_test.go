@@ -697,6 +697,7 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 		"streams": func() *http.Request {
 			return proxyCall("GET", streaming, "", "")
 		},
+		"suggestions": func() *http.Request { return proxyCall("POST", "/coveo/rest/search/v2/querySuggest", "", "") },
 	}
 	from := func(kind, user, address string) *http.Request {
 		r := kinds[kind]()
@@ -720,6 +721,8 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 		{"events of a user whose calls hang", 8, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("events", "ann", home), 200, 0},
 		{"calls of a user whose events hang", 8, func(int) *http.Request { return from("events", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
 		{"own events are used up", 8, func(int) *http.Request { return from("events", "ann", home) }, 1, from("events", "ann", home), 429, time.Second},
+		{"calls of a user whose suggestions hang", 8, func(int) *http.Request { return from("suggestions", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
+		{"own suggestions are used up", 8, func(int) *http.Request { return from("suggestions", "ann", home) }, 1, from("suggestions", "ann", home), 429, time.Second},
 		{"calls of a user with streams", 4, func(int) *http.Request { return from("streams", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
 		{"own streams are used up", 4, func(int) *http.Request { return from("streams", "ann", home) }, 1, from("streams", "ann", home), 429, time.Second},
 		{"all calls are used up", 8, func(i int) *http.Request { return from("calls", fmt.Sprint("user", i), home) }, 8, from("calls", "ann", home), 429, time.Second},

@@ -213,3 +213,27 @@ func TestFailingAnswersAreLimited(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowSuggestionsDoNotDelayTheQuery types a word while each suggestion
+// hangs. There are more of them than the site forwards for one user.
+func TestSlowSuggestionsDoNotDelayTheQuery(t *testing.T) {
+	t.Parallel()
+	for _, p := range proxiedPages {
+		t.Run(string(p.frontEnd), func(t *testing.T) {
+			t.Parallel()
+			w := p.newApp(t)
+			b := openTab(t, w.url)
+			p.open(b, alice)
+			w.platform.Inject(searchtokentest.Fault{Kind: searchtokentest.KindSuggest, Delay: patience})
+			b.searchByKeys("performance")
+			waitFor(b, titles(alice, "performance"), "e2e.titles()")
+			if problem := eval[string](b, "e2e.problem()"); problem != "" {
+				t.Errorf("the visitor sees the error %q, want none", problem)
+			}
+			const refused = "error: Failed to load resource: the server responded with a status of 429 () "
+			if got := b.messages(refused + w.url + "/coveo/rest/search/v2?"); got != nil {
+				t.Errorf("got the console messages %q, want no refused query", got)
+			}
+		})
+	}
+}
