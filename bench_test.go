@@ -23,8 +23,8 @@ import (
 )
 
 // compare alternates between base and ours, so that both see the same machine.
-// It reports the time of ours, and its ratio to the time of base. Each turn has a
-// number of operations; the medians of the turns leave out those in which the
+// It reports the time of ours, and its ratio to the time of base. Each turn has
+// a number of operations; the medians of the turns leave out those in which the
 // machine did something else.
 func compare(b *testing.B, turn int, base, ours func(n int)) {
 	b.Helper()
@@ -230,8 +230,8 @@ func BenchmarkHitUsers(b *testing.B) {
 	}
 }
 
-// BenchmarkCookieSession measures a hit whose identity is in a session's cookie,
-// against decoding the session alone.
+// BenchmarkCookieSession measures a hit whose identity is in a session's
+// cookie, against decoding the session alone.
 func BenchmarkCookieSession(b *testing.B) {
 	store := sessions.NewCookieStore(sessionKey)
 	requests := requestsOf(1)

@@ -66,11 +66,11 @@ type Config struct {
 	// makes the calls of a [Middleware.ProxyHandler]. Default: a client with a
 	// timeout of 10 seconds that honors HTTPS_PROXY.
 	HTTPClient *http.Client
-	// MaxInFlight is the maximum number of concurrent token calls, if the Issuer
-	// returns when its context is done. One user has at most a quarter of them,
-	// but at least one; all anonymous visitors are one user. Further requests
-	// queue, each within its context, and the users take turns. A refresh in the
-	// background starts only if a call is free. Default: 64.
+	// MaxInFlight is the maximum number of concurrent token calls, if the
+	// Issuer returns when its context is done. One user has at most a quarter
+	// of them, but at least one; all anonymous visitors are one user. Further
+	// requests queue, each within its context, and the users take turns. A
+	// refresh in the background starts only if a call is free. Default: 64.
 	MaxInFlight int
 	// Logger gets what an operator should know: failures of Coveo, of the Cache
 	// and of the session store, at most one line per minute about each, with
@@ -138,10 +138,11 @@ type Route struct {
 	TrustedOrigins []string
 	// ClientIP returns the IP address of the visitor, which the ProxyHandler
 	// sends to Coveo and tells anonymous visitors apart by. It must be safe for
-	// concurrent use. Return a header of your own reverse proxy only if visitors
-	// cannot set it. A text that is not an IP address is not sent. Default: the
-	// address in [http.Request.RemoteAddr], which behind a reverse proxy is the
-	// proxy's: all anonymous visitors then share the limits of one user.
+	// concurrent use. Return a header of your own reverse proxy only if
+	// visitors cannot set it. A text that is not an IP address is not sent.
+	// Default: the address in [http.Request.RemoteAddr], which behind a reverse
+	// proxy is the proxy's: all anonymous visitors then share the limits of one
+	// user.
 	ClientIP func(*http.Request) string
 	// Nonce returns the Content-Security-Policy nonce of a request. Every
 	// script and style tag of a snippet then carries it. Default: none.

@@ -115,7 +115,8 @@ type Stats struct {
 	// Queued is the number of fetches that wait until others have ended.
 	Queued int
 	// CachedTokens is the number of tokens in the Cache, including expired ones
-	// that it has not removed yet. It is -1 if the Cache has no method Len() int.
+	// that it has not removed yet. It is -1 if the Cache has no method Len()
+	// int.
 	CachedTokens int
 	// HeldBack says that calls of Coveo are held back for all users. Users with
 	// a token in the cache do not notice it.
@@ -231,8 +232,8 @@ func levelOf(err error) slog.Level {
 	return slog.LevelWarn
 }
 
-// upstreamChanged reports that the breaker of the whole upstream opened, because
-// a call ended with err, or closed.
+// upstreamChanged reports that the breaker of the whole upstream opened,
+// because a call ended with err, or closed.
 func (r *reporter) upstreamChanged(ctx context.Context, c breaker.Change, err error) {
 	switch {
 	case c.Opened:
@@ -333,8 +334,8 @@ func (r *reporter) log(ctx context.Context, level slog.Level, about subject, att
 	r.logger.Log(ctx, level, "searchtoken: "+about.message, attrs...)
 }
 
-// due counts a log line about a subject. It reports whether the line is due, and
-// how many were left out since the last one.
+// due counts a log line about a subject. It reports whether the line is due,
+// and how many were left out since the last one.
 func (r *reporter) due(about subject) (suppressed int, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -23,9 +23,9 @@ import (
 	"github.com/searchtoken/searchtoken/searchtokentest"
 )
 
-// A whole site: a login, a search page, and the renewal of its token. It searches
-// a stand-in for the Coveo platform; without PlatformURL and HTTPClient it would
-// search Coveo.
+// A whole site: a login, a search page, and the renewal of its token. It
+// searches a stand-in for the Coveo platform; without PlatformURL and
+// HTTPClient it would search Coveo.
 func Example() {
 	platform := searchtokentest.New(searchtokentest.Config{})
 	store := sessions.NewCookieStore([]byte("32 random bytes, from a secret store"))

@@ -33,8 +33,8 @@ const (
 	headlessVersion = "3"
 )
 
-// proxiedToken is the token of a page with a ProxyURL. Headless refuses an empty
-// one.
+// proxiedToken is the token of a page with a ProxyURL. Headless refuses an
+// empty one.
 const proxiedToken = "proxied"
 
 // assetsOrigin is Coveo's CDN, the same one in every environment.

@@ -199,8 +199,8 @@ func (m *Middleware) Handler(next http.Handler) http.Handler {
 // for concurrent use.
 //
 // gorilla's registry keeps a session for the whole request. A handler that runs
-// long, outside of Handler, passes r.Clone(r.Context()). Then each call reads the
-// session again, and finds out that it has ended.
+// long, outside of Handler, passes r.Clone(r.Context()). Then each call reads
+// the session again, and finds out that it has ended.
 func (m *Middleware) Page(r *http.Request) (*Page, error) {
 	page := m.page
 	if err := m.fill(&page, new(tokenRequest), r); err != nil && !m.route.Optional {
@@ -213,8 +213,9 @@ func (m *Middleware) Page(r *http.Request) (*Page, error) {
 // websockets, and to fetch the token when the user logs in. It uses the cache
 // and the limits that requests use, and waits at most until ctx is done. The
 // errors are those of [Middleware.Handler], and one for an identity that Coveo
-// would refuse. If the route has a Prepare, which needs a request, Token returns
-// an error: make a route with other Params by [Middleware.With] instead.
+// would refuse. If the route has a Prepare, which needs a request, Token
+// returns an error: make a route with other Params by [Middleware.With]
+// instead.
 func (m *Middleware) Token(ctx context.Context, id Identity) (Token, error) {
 	if m.route.Prepare != nil {
 		return Token{}, errors.New("searchtoken: Token: the route has a Prepare, which needs a request; " +

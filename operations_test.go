@@ -43,9 +43,9 @@ func TestOperationsExplainsEveryLogMessage(t *testing.T) {
 	}
 }
 
-// loggedMessages returns the messages that the package logs, and their keys. The
-// keys stand in the call that writes the line or, if the call has variables, in
-// the same function.
+// loggedMessages returns the messages that the package logs, and their keys.
+// The keys stand in the call that writes the line or, if the call has
+// variables, in the same function.
 func loggedMessages(t *testing.T) map[string][]string {
 	t.Helper()
 	logged := map[string][]string{}

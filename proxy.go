@@ -79,9 +79,9 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // own 400, 404, 422 and 429 are passed on.
 //
 // 64 calls run at a time, and 8 of one user; as many for suggestions, and for
-// analytics events; and 256 streams, 4 of one user. Others wait for a second. The limits hold for all
-// routes of the Middleware together. All anonymous visitors from one address
-// (of IPv6: a /64) are one user.
+// analytics events; and 256 streams, 4 of one user. Others wait for a second.
+// The limits hold for all routes of the Middleware together. All anonymous
+// visitors from one address (of IPv6: a /64) are one user.
 func (m *Middleware) ProxyHandler() http.Handler {
 	once := &transport{m, m.proxy.transport}
 	repeating := &transport{m, repeatOnce{m.proxy.transport}}

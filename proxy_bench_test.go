@@ -99,8 +99,8 @@ func BenchmarkProxy(b *testing.B) {
 	}
 }
 
-// BenchmarkProxyStreams measures the memory of the site, of its client and of the
-// stand-in for Coveo together, with 1,000 streams that are idle.
+// BenchmarkProxyStreams measures the memory of the site, of its client and of
+// the stand-in for Coveo together, with 1,000 streams that are idle.
 func BenchmarkProxyStreams(b *testing.B) {
 	const sites, users, streams = 5, 50, 4 // more would not fit into the limits
 	for b.Loop() {
@@ -145,8 +145,8 @@ func heapInUse() uint64 {
 	return stats.HeapInuse + stats.StackInuse
 }
 
-// TestProxyAllocatesLittle compares a ProxyHandler with a ReverseProxy that makes
-// the same call.
+// TestProxyAllocatesLittle compares a ProxyHandler with a ReverseProxy that
+// makes the same call.
 func TestProxyAllocatesLittle(t *testing.T) {
 	coveo := roundTripper(func(r *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, r.Body)

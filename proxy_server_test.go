@@ -46,8 +46,8 @@ func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// proxyServer runs server with handler. It returns a client with one connection at a
-// time.
+// proxyServer runs server with handler. It returns a client with one connection
+// at a time.
 func (h *harness) proxyServer(server *http.Server, handler http.Handler) *http.Client {
 	listener := &pipeListener{make(chan net.Conn), make(chan struct{})}
 	server.Handler = handler

@@ -699,39 +699,54 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 		},
 		"suggestions": func() *http.Request { return proxyCall("POST", "/coveo/rest/search/v2/querySuggest", "", "") },
 	}
-	from := func(kind, user, address string) *http.Request {
-		r := kinds[kind]()
-		r.Header.Set("User", user)
-		r.RemoteAddr = address
+	type caller struct{ kind, user, address string } // %d in user is the number of the user
+	send := func(c caller, number int) *http.Request {
+		r := kinds[c.kind]()
+		r.Header.Set("User", strings.ReplaceAll(c.user, "%d", fmt.Sprint(number)))
+		r.RemoteAddr = c.address
 		return r
 	}
 	const home = "192.0.2.1:1"
 	for _, tt := range []struct {
-		name     string
-		held     int // calls of each held user that do not end
-		heldBy   func(i int) *http.Request
-		users    int
-		call     *http.Request
-		want     int
-		wantWait time.Duration
+		name        string
+		users, held int // so many users have so many calls each that do not end
+		by          caller
+		caller      caller
+		want        int
+		wantWait    time.Duration
 	}{
-		{"free share", 7, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
-		{"own share is used up", 8, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("calls", "ann", home), 429, time.Second},
-		{"another user", 8, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("calls", "bob", home), 200, 0},
-		{"events of a user whose calls hang", 8, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("events", "ann", home), 200, 0},
-		{"calls of a user whose events hang", 8, func(int) *http.Request { return from("events", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
-		{"own events are used up", 8, func(int) *http.Request { return from("events", "ann", home) }, 1, from("events", "ann", home), 429, time.Second},
-		{"calls of a user whose suggestions hang", 8, func(int) *http.Request { return from("suggestions", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
-		{"own suggestions are used up", 8, func(int) *http.Request { return from("suggestions", "ann", home) }, 1, from("suggestions", "ann", home), 429, time.Second},
-		{"calls of a user with streams", 4, func(int) *http.Request { return from("streams", "ann", home) }, 1, from("calls", "ann", home), 200, 0},
-		{"own streams are used up", 4, func(int) *http.Request { return from("streams", "ann", home) }, 1, from("streams", "ann", home), 429, time.Second},
-		{"all calls are used up", 8, func(i int) *http.Request { return from("calls", fmt.Sprint("user", i), home) }, 8, from("calls", "ann", home), 429, time.Second},
-		{"all streams are used up", 4, func(i int) *http.Request { return from("streams", fmt.Sprint("user", i), home) }, 64, from("streams", "ann", home), 429, time.Second},
-		{"a free stream", 4, func(i int) *http.Request { return from("streams", fmt.Sprint("user", i), home) }, 63, from("streams", "ann", home), 200, 0},
-		{"anonymous visitors with one address", 8, func(int) *http.Request { return from("calls", "anonymous", home) }, 1, from("calls", "anonymous", home), 429, time.Second},
-		{"anonymous visitor with another address", 8, func(int) *http.Request { return from("calls", "anonymous", home) }, 1, from("calls", "anonymous", "192.0.2.2:1"), 200, 0},
-		{"anonymous visitor with many addresses", 8, func(int) *http.Request { return from("calls", "anonymous", "[2001:db8::1]:1") }, 1, from("calls", "anonymous", "[2001:db8::2]:1"), 429, time.Second},
-		{"user with another address", 8, func(int) *http.Request { return from("calls", "ann", home) }, 1, from("calls", "ann", "192.0.2.2:1"), 429, time.Second},
+		{"free share", 1, 7, caller{"calls", "ann", home}, caller{"calls", "ann", home}, 200, 0},
+		{"own share is used up", 1, 8, caller{"calls", "ann", home}, caller{"calls", "ann", home}, 429, time.Second},
+		{"another user", 1, 8, caller{"calls", "ann", home}, caller{"calls", "bob", home}, 200, 0},
+		{"events while calls hang", 1, 8, caller{"calls", "ann", home}, caller{"events", "ann", home}, 200, 0},
+		{"calls while events hang", 1, 8, caller{"events", "ann", home}, caller{"calls", "ann", home}, 200, 0},
+		{"own events are used up", 1, 8, caller{"events", "ann", home}, caller{"events", "ann", home}, 429, time.Second},
+		{"calls while suggestions hang", 1, 8, caller{"suggestions", "ann", home}, caller{"calls", "ann", home}, 200, 0},
+		{
+			"own suggestions are used up", 1, 8,
+			caller{"suggestions", "ann", home}, caller{"suggestions", "ann", home}, 429, time.Second,
+		},
+		{"calls while streams hang", 1, 4, caller{"streams", "ann", home}, caller{"calls", "ann", home}, 200, 0},
+		{"own streams are used up", 1, 4, caller{"streams", "ann", home}, caller{"streams", "ann", home}, 429, time.Second},
+		{"all calls are used up", 8, 8, caller{"calls", "user%d", home}, caller{"calls", "ann", home}, 429, time.Second},
+		{"all streams are used up", 64, 4, caller{"streams", "user%d", home}, caller{"streams", "ann", home}, 429, time.Second},
+		{"a free stream", 63, 4, caller{"streams", "user%d", home}, caller{"streams", "ann", home}, 200, 0},
+		{
+			"anonymous visitors with one address", 1, 8,
+			caller{"calls", "anonymous", home}, caller{"calls", "anonymous", home}, 429, time.Second,
+		},
+		{
+			"anonymous visitor with another address", 1, 8,
+			caller{"calls", "anonymous", home}, caller{"calls", "anonymous", "192.0.2.2:1"}, 200, 0,
+		},
+		{
+			"anonymous visitor with many addresses", 1, 8,
+			caller{"calls", "anonymous", "[2001:db8::1]:1"}, caller{"calls", "anonymous", "[2001:db8::2]:1"}, 429, time.Second,
+		},
+		{
+			"user with another address", 1, 8,
+			caller{"calls", "ann", home}, caller{"calls", "ann", "192.0.2.2:1"}, 429, time.Second,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(h *harness) {
@@ -747,13 +762,13 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 				proxy := h.middleware.ProxyHandler()
 				for user := range tt.users {
 					for range tt.held {
-						h.background(func() { proxy.ServeHTTP(httptest.NewRecorder(), tt.heldBy(user)) })
+						h.background(func() { proxy.ServeHTTP(httptest.NewRecorder(), send(tt.by, user)) })
 					}
 				}
 				synctest.Wait()
 				holding = false
 				w, began := httptest.NewRecorder(), time.Now()
-				proxy.ServeHTTP(w, tt.call)
+				proxy.ServeHTTP(w, send(tt.caller, 0))
 				if waited := time.Since(began); w.Code != tt.want || waited != tt.wantWait {
 					t.Errorf("status %d after %v, want %d after %v", w.Code, waited, tt.want, tt.wantWait)
 				}
@@ -763,7 +778,7 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 				end()
 				h.wait()
 				w = httptest.NewRecorder()
-				proxy.ServeHTTP(w, tt.call)
+				proxy.ServeHTTP(w, send(tt.caller, 0))
 				if w.Code != 200 {
 					t.Errorf("status %d after all calls have ended", w.Code)
 				}

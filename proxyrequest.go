@@ -110,7 +110,8 @@ func (c *proxyCall) readBody() ([]byte, error) {
 	if c.op.method == http.MethodGet {
 		return nil, nil
 	}
-	// The server may have no deadline for a browser that does not send its body.
+	// The server may have no deadline for a browser that does not send its
+	// body.
 	timer := time.AfterFunc(callTimeout, func() { _ = http.NewResponseController(c.w).SetReadDeadline(time.Now()) })
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.in.Body, maxProxyBody))
 	timer.Stop()

@@ -26,9 +26,9 @@ const (
 )
 
 // RenewHandler returns the handler that a page's renewAccessToken calls when
-// its token was rejected. Mount it at the route's RenewURL, for GET and POST. It
-// answers with a token of the same grant as the page's token: it uses the same
-// Identify, Params and Prepare. Do not mount it for pages with a ProxyURL,
+// its token was rejected. Mount it at the route's RenewURL, for GET and POST.
+// It answers with a token of the same grant as the page's token: it uses the
+// same Identify, Params and Prepare. Do not mount it for pages with a ProxyURL,
 // which need no token: it would give one to every script of the site.
 //
 //	mux.Handle("/coveo/token", coveo.RenewHandler())

@@ -107,19 +107,21 @@ type Page struct {
 //
 // # Through the site
 //
-// If the page has a ProxyURL, the snippet contains no token. The front end calls
-// the site, whose [Middleware.ProxyHandler] adds the token and renews it, so a
-// RenewURL has no effect. The search hub of the page is rendered as always.
+// If the page has a ProxyURL, the snippet contains no token. The front end
+// calls the site, whose [Middleware.ProxyHandler] adds the token and renews it,
+// so a RenewURL has no effect. The search hub of the page is rendered as
+// always.
 //
 // Headless refuses an empty token: it gets the word "proxied" instead, and so
 // does Atomic. For generated answers and agents, both call the organization's
 // own hosts, even if they are configured otherwise. So the snippet wraps
 // window.fetch: calls of these hosts, of PlatformURL and of AnalyticsURL go to
-// the site. If a site bundles Headless, its script must stand below the snippet.
+// the site. If a site bundles Headless, its script must stand below the
+// snippet.
 //
 // In-Product Experiences have their token in the URL of their script. coveoIPX
-// and coveoIPXBuilder therefore end the execution of the template with an error:
-// use a route without ProxyURL.
+// and coveoIPXBuilder therefore end the execution of the template with an
+// error: use a route without ProxyURL.
 //
 // # Renewal
 //

@@ -166,8 +166,8 @@ func TestSnippetsEscapeTheirValuesAsHTMLTemplateDoes(t *testing.T) {
 	}
 }
 
-// TestNoTokenOnAPageWithAProxyURL searches the snippet for any part of the token
-// and for its renewal.
+// TestNoTokenOnAPageWithAProxyURL searches the snippet for any part of the
+// token and for its renewal.
 func TestNoTokenOnAPageWithAProxyURL(t *testing.T) {
 	for name, page := range map[string]searchtoken.Page{
 		"plain":     {},

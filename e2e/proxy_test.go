@@ -17,8 +17,8 @@ import (
 
 // TestSearchThroughTheSite has two users on the site at once. Each searches,
 // has the token rejected, searches again, selects a value of a facet, searches
-// for others, opens a preview and opens a result. The browsers have no token and
-// may connect to the site only.
+// for others, opens a preview and opens a result. The browsers have no token
+// and may connect to the site only.
 func TestSearchThroughTheSite(t *testing.T) {
 	t.Parallel()
 	for _, p := range proxiedPages {
@@ -175,7 +175,8 @@ func TestAnswersStreamThroughTheSite(t *testing.T) {
 			b.logInAs(alice)
 			b.open("/")
 			waitFor(b, titles(alice, ""), "e2e.titles()")
-			// The page looks itself, so that a slow test does not miss the start.
+			// The page looks itself, so that a slow test does not miss the
+			// start.
 			b.do(chromedp.Evaluate[chromedp.Void](`window.started = false;
 				setInterval(() => {
 					const seen = e2e.texts().join(" ");

@@ -205,8 +205,8 @@ func (w *world) checkNone(t *testing.T, texts map[string][]string) {
 	}
 }
 
-// TestSecretsAreFound searches a page that has a token, so that no secret on the
-// pages without one means something.
+// TestSecretsAreFound searches a page that has a token, so that no secret on
+// the pages without one means something.
 func TestSecretsAreFound(t *testing.T) {
 	t.Parallel()
 	p := proxiedPages[2]

@@ -108,10 +108,10 @@ type answer struct {
 	body string
 }
 
-// do sends a request of a page of the site itself: a line such as "GET /search",
-// or "GET /search as alice@example.com" for the site of newConfig. A POST has
-// the body of a renewal. headers are pairs of a name and a value; the name Host
-// sets the host, and the value "" removes a header.
+// do sends a request of a page of the site itself: a line such as "GET
+// /search", or "GET /search as alice@example.com" for the site of newConfig. A
+// POST has the body of a renewal. headers are pairs of a name and a value; the
+// name Host sets the host, and the value "" removes a header.
 func (b *browser) do(line string, headers ...string) answer {
 	b.t.Helper()
 	line, user, _ := strings.Cut(line, " as ")

@@ -114,8 +114,8 @@ func NewObserver(options ...Option) (*Observer, error) {
 	return o, nil
 }
 
-// Observe counts and times e. Set it as Config.Observe. After the first hit of a
-// route, a hit takes no lock here and allocates nothing. Beyond about 100
+// Observe counts and times e. Set it as Config.Observe. After the first hit of
+// a route, a hit takes no lock here and allocates nothing. Beyond about 100
 // routes, an event allocates its attributes.
 func (o *Observer) Observe(ctx context.Context, e searchtoken.Event) {
 	key := seriesKey{e.Kind, e.Route, e.Outcome}

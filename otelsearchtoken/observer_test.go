@@ -116,8 +116,8 @@ func TestTheGlobalProvidersAreTheDefault(t *testing.T) {
 	}
 }
 
-// TestNothingIsReportedAboutUsers has failures whose errors repeat the user, the
-// token and the key.
+// TestNothingIsReportedAboutUsers has failures whose errors repeat the user,
+// the token and the key.
 func TestNothingIsReportedAboutUsers(t *testing.T) {
 	bubble(t, func(h *harness) {
 		h.register()

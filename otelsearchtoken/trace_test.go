@@ -166,8 +166,8 @@ func TestHTTPRequestsAreChildrenOfTheRequest(t *testing.T) {
 	})
 }
 
-// TestEveryOutcomeHasASpanStatus fails if searchtoken has an outcome that is not
-// listed here.
+// TestEveryOutcomeHasASpanStatus fails if searchtoken has an outcome that is
+// not listed here.
 func TestEveryOutcomeHasASpanStatus(t *testing.T) {
 	want := map[string]codes.Code{
 		"ok": codes.Unset, "forgotten": codes.Unset, "canceled": codes.Unset,

@@ -10,9 +10,9 @@ import (
 )
 
 // checkCoveo asks Coveo whether the configuration is right. It returns an error
-// if Coveo refuses it: then a deployment should stop, as long as older instances
-// still work. Other errors are only logged, because Coveo may be down for a
-// moment.
+// if Coveo refuses it: then a deployment should stop, as long as older
+// instances still work. Other errors are only logged, because Coveo may be down
+// for a moment.
 func checkCoveo(ctx context.Context, s *site.Site, logger *slog.Logger) error {
 	err := s.Check(ctx)
 	switch {
