@@ -36,8 +36,8 @@ type proxyResources struct {
 	calls, suggestions, events, streams *limit.Limit[proxyUser]
 }
 
-// proxyUser is whom a limit counts a call for. Anonymous visitors are told
-// apart by their addresses.
+// proxyUser identifies a user in a limit. Anonymous visitors differ by their
+// addresses.
 type proxyUser struct {
 	user    UserKey
 	network netip.Prefix

@@ -70,15 +70,20 @@ func TestAnalyticsEventsHaveTheVisitorsToken(t *testing.T) {
 		page := f.open(b)
 		waitFor(page, titles(alice, ""), "e2e.titles()")
 		page.do(clickFirstResult)
+		var events []searchtokentest.Request
 		w.await(t, "analytics events of a search and a click", func() bool {
+			events = w.platform.Requests(searchtokentest.KindAnalytics)
 			paths := ""
-			for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+			for _, r := range events {
+				if r.Status == 0 { // it is not answered yet
+					return false
+				}
 				paths += r.Path + " "
 			}
 			return strings.Contains(paths, "/search") && (strings.Contains(paths, "/click") || f.name == searchtoken.IPX)
 		})
 		host := strings.Replace(f.analyticsHost, "acme", w.organization, 1)
-		for _, r := range w.platform.Requests(searchtokentest.KindAnalytics) {
+		for _, r := range events {
 			if r.Host != host {
 				t.Errorf("%s %s: got host %s, want %s", r.Method, r.Path, r.Host, host)
 			}
