@@ -19,7 +19,7 @@ import (
 
 const (
 	maxProxyBody = 1 << 20          // bytes
-	callTimeout  = 30 * time.Second // of a call that is no stream
+	callTimeout  = 30 * time.Second // of a call, except a stream
 	maxSilence   = 60 * time.Second // of a stream
 	maxPatience  = time.Second      // of a call that waits for its turn
 

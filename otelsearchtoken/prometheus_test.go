@@ -100,7 +100,7 @@ func TestTheAlertsUseWhatIsScraped(t *testing.T) {
 	for _, matched := range sorted(`searchtoken_(?:kind|outcome)=~?"([^"]+)"`, alerts) {
 		for value := range strings.SplitSeq(matched, "|") {
 			if !slices.Contains(values, value) {
-				t.Errorf("alerts.yml matches %q, which is no kind and no outcome", value)
+				t.Errorf("alerts.yml matches %q, which is neither a kind nor an outcome", value)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func TestValuesAreThoseOfVisibleDocuments(t *testing.T) {
 		{"batch in JSON", batch, json, `{"batch":[{"field":"@x"}]}`, 200, `{"batch":[[]]}`},
 		{"empty batch", batch, json, `{}`, 200, `{"batch":[]}`},
 		{"unsupported query in a batch", batch, json, `{"batch":[{"field":"@x","queryOverride":"("}]}`, 400, ""},
-		{"batch that is no list", batch, form, "batch=1", 400, ""},
+		{"batch that is not a list", batch, form, "batch=1", 400, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			resp, b := send(t, p, "POST", tc.target, tc.body, "Authorization", "Bearer "+token, "Content-Type", tc.contentType)

@@ -310,7 +310,7 @@ func TestErrorPrintsNoSecretUnderAnyVerb(t *testing.T) {
 	}
 }
 
-// syscallError is an error that %#v prints in full, because it is no pointer.
+// syscallError is an error that %#v prints in full, because it is not a pointer.
 type syscallError string
 
 func (e syscallError) Error() string { return string(e) }
