@@ -134,13 +134,21 @@ func (w *world) logIn(b *tab) {
 	}
 }
 
-// visit logs alice in, opens a page and waits for all of her documents.
+// visit logs alice in, opens a page and waits for all of her documents, and for
+// the analytics event of their search. JSUI would also renew a token for an
+// event that is refused later.
 func (w *world) visit(t *testing.T, path string) *tab {
 	t.Helper()
 	b := openTab(t, w.url)
 	b.logIn(alice)
 	b.open(path)
 	waitFor(b, titles(alice, ""), "e2e.titles()")
+	if !strings.HasPrefix(path, "/plain") { // it sends none
+		w.await(t, "an analytics event of the first search", func() bool {
+			events := w.platform.Requests(searchtokentest.KindAnalytics)
+			return len(events) > 0 && events[len(events)-1].Status != 0
+		})
+	}
 	return b
 }
 
