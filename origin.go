@@ -35,7 +35,7 @@ func (m *Middleware) checkOrigin(r *http.Request) error {
 	if u, err := url.Parse(from); err == nil && u.Host != "" {
 		from = u.Host
 	}
-	return &originError{from: redact.Text(redact.Truncate(from)), host: redact.Text(redact.Truncate(r.Host))}
+	return &originError{from: redact.Text(from), host: redact.Text(r.Host)}
 }
 
 // originError says that a request comes from a page of another origin. Its

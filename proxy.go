@@ -336,5 +336,5 @@ func (c *proxyCall) operation() string {
 	if c.op != nil {
 		return c.op.method + " " + c.op.path
 	}
-	return redact.Text(redact.Truncate(c.in.Method + " " + c.in.URL.EscapedPath()))
+	return redact.Text(c.in.Method + " " + c.in.URL.EscapedPath())
 }

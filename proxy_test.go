@@ -840,7 +840,7 @@ func TestProxyReportsWhatFailsWithoutTheVisitorsWords(t *testing.T) {
 			}
 		}
 		h.elapse(time.Minute)
-		proxy("POST", "/coveo/rest/bob@example.com")
+		proxy("POST", "/coveo/rest/"+strings.Repeat("x/", 140)+"bobby.long.name@example.com") // a log line ends within it
 		if lines := h.log.take(); len(lines) != 1 || strings.Contains(lines[0], "bob") {
 			t.Errorf("log lines after a minute: %q", lines)
 		}
