@@ -101,6 +101,7 @@ type IdentityFunc func(*http.Request) (Identity, error)
 // session by its name alone. If two stores use one name, both get the session
 // of the store that was asked first: give each store another name.
 func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.Session) (Identity, error)) IdentityFunc {
+	noSession := noIdentity("the request has no session %q", name) // once: many visitors have none
 	return func(r *http.Request) (Identity, error) {
 		session, err := getSession(store, r, name)
 		switch {
@@ -113,7 +114,7 @@ func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.S
 		case session == nil:
 			return Identity{}, fmt.Errorf("%w: the store returned neither a session nor an error", ErrSession)
 		case session.IsNew && len(session.Values) == 0:
-			return Identity{}, ErrNoIdentity
+			return Identity{}, noSession
 		}
 		return resolve(session)
 	}
@@ -122,18 +123,18 @@ func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.S
 // SessionEmail is [SessionIdentity] for the most common case:
 // session.Values[key] is the user's email address, a string. A session without
 // it, or with an empty one, is an [ErrNoIdentity]. So is a value of another
-// type, which is logged at debug level. The identity does not tell when the
-// session ends.
+// type. The identity does not tell when the session ends.
 func SessionEmail(store sessions.Store, name, key string) IdentityFunc {
+	noEmail := noIdentity("the session %q has no email address under the key %q", name, key)
 	return SessionIdentity(store, name, func(session *sessions.Session) (Identity, error) {
 		switch value := session.Values[key].(type) {
 		case string:
 			if value == "" {
-				return Identity{}, ErrNoIdentity
+				return Identity{}, noEmail
 			}
 			return Email(value), nil
 		case nil:
-			return Identity{}, ErrNoIdentity
+			return Identity{}, noEmail
 		default:
 			return Identity{}, noIdentity("session value %q is a %T, not a string", key, value)
 		}

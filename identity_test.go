@@ -453,37 +453,39 @@ func TestBadCookieIsNeverAServerError(t *testing.T) {
 	}
 }
 
-func TestSessionValueOfAnotherTypeIsLoggedWithoutItsValue(t *testing.T) {
+func TestReasonWhyASessionHasNoUserIsLoggedWithoutValues(t *testing.T) {
 	store := sessions.NewCookieStore(sessionKey)
-	identify := searchtoken.SessionEmail(store, "session", "email")
-	cookie := cookieFor(t, store, map[any]any{"email": []string{"jsmith@example.com"}})
 	for _, tt := range []struct {
-		name     string
-		identify searchtoken.IdentityFunc
+		name   string
+		cookie *http.Cookie
+		want   string
 	}{
-		{"alone", identify},
-		{"before AnonymousIdentity", searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity)},
+		{"no cookie", nil, `the request has no session \"session\"`},
+		{"another name", &http.Cookie{Name: "other", Value: "x"}, `the request has no session \"session\"`},
+		{"no value", cookieFor(t, store, map[any]any{"user": "jsmith@example.com"}),
+			`the session \"session\" has no email address under the key \"email\"`},
+		{"empty value", cookieFor(t, store, map[any]any{"email": ""}),
+			`the session \"session\" has no email address under the key \"email\"`},
+		{"value of another type", cookieFor(t, store, map[any]any{"email": []string{"jsmith@example.com"}}),
+			`session value \"email\" is a []string, not a string`},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			log := &logLines{}
-			defer slog.SetDefault(slog.Default())
-			slog.SetDefault(log.logger()) // FirstIdentity has no other
-			get(newMiddleware(t, searchtoken.Config{Identify: tt.identify, Logger: log.logger()}), requestWith(cookie))
-			want := []string{`level=DEBUG msg="searchtoken: nobody is logged in" ` +
-				`reason="searchtoken: nobody is logged in: session value \"email\" is a []string, not a string"`}
-			if diff := cmp.Diff(want, log.take()); diff != "" {
-				t.Errorf("log (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestVisitorWithoutASessionIsNotLogged(t *testing.T) {
-	log := &logLines{}
-	identify := searchtoken.SessionEmail(sessions.NewCookieStore(sessionKey), "session", "email")
-	get(newMiddleware(t, searchtoken.Config{Identify: identify, Logger: log.logger()}), requestWith(nil))
-	if diff := cmp.Diff([]string(nil), log.take()); diff != "" {
-		t.Errorf("log (-want +got):\n%s", diff)
+		identify := searchtoken.SessionEmail(store, "session", "email")
+		for kind, identify := range map[string]searchtoken.IdentityFunc{
+			"alone":                    identify,
+			"before AnonymousIdentity": searchtoken.FirstIdentity(identify, searchtoken.AnonymousIdentity),
+		} {
+			t.Run(tt.name+" "+kind, func(t *testing.T) {
+				log := &logLines{}
+				defer slog.SetDefault(slog.Default())
+				slog.SetDefault(log.logger()) // FirstIdentity has no other
+				get(newMiddleware(t, searchtoken.Config{Identify: identify, Logger: log.logger()}), requestWith(tt.cookie))
+				want := []string{`level=DEBUG msg="searchtoken: nobody is logged in" ` +
+					`reason="searchtoken: nobody is logged in: ` + tt.want + `"`}
+				if diff := cmp.Diff(want, log.take()); diff != "" {
+					t.Errorf("log (-want +got):\n%s", diff)
+				}
+			})
+		}
 	}
 }
 
