@@ -211,10 +211,10 @@ func (r *Route) validate() error {
 		bad("RefreshBefore", fmt.Sprintf("must be more than MinRemaining, %v", minRemaining))
 	}
 	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {
-		bad("RenewURL", `must be a path on this site, for example "/coveo/token"`)
+		bad("RenewURL", `must be a path on this site that browsers ask for, not a pattern, for example "/coveo/token"`)
 	}
 	if r.ProxyURL != "" && (!isLocalPath(r.ProxyURL) || strings.HasSuffix(r.ProxyURL, "/") || strings.Contains(r.ProxyURL, "?")) {
-		bad("ProxyURL", `must be a path on this site, without a slash at its end, for example "/coveo"`)
+		bad("ProxyURL", `must be a path on this site that browsers ask for, not a pattern, and without a slash at its end, for example "/coveo"`)
 	}
 	for _, origin := range r.TrustedOrigins {
 		if !isOrigin(origin) {
@@ -243,8 +243,13 @@ func isOrigin(s string) bool {
 func isHost(s string) bool { return net.ParseIP(s) != nil || hostName.MatchString(s) }
 
 // isLocalPath reports whether a browser takes s for a path on the page's own
-// site. A browser reads a backslash as a slash, and ignores tabs and newlines.
+// site, and asks for exactly that path. A browser reads a backslash as a slash,
+// ignores tabs and newlines, and resolves the segments . and .. itself. A path
+// with a wildcard is the pattern of a router.
 func isLocalPath(s string) bool {
+	path, _, _ := strings.Cut(s, "?")
 	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
-		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f })
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f }) &&
+		!strings.Contains(path+"/", "/./") && !strings.Contains(path+"/", "/../") &&
+		!strings.ContainsAny(path, "*{}") && !strings.Contains(path, "/:")
 }

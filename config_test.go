@@ -95,6 +95,7 @@ func TestNewNamesEveryFault(t *testing.T) {
 		},
 		{"proxied path with a slash at its end", func(c *config) { c.ProxyURL = "/coveo/" }, []string{"ProxyURL"}},
 		{"proxied path with a query", func(c *config) { c.ProxyURL = "/coveo?a" }, []string{"ProxyURL"}},
+		{"proxied path with a wildcard", func(c *config) { c.ProxyURL = "/coveo/*" }, []string{"ProxyURL"}},
 		{"proxied path", func(c *config) { c.ProxyURL = "/api/coveo" }, nil},
 		{
 			"trusted origin with a path",
@@ -234,6 +235,8 @@ func TestRenewURLMustBeAPathOnThisSite(t *testing.T) {
 		"": ok, "/": ok, "/coveo/token": ok, "/coveo/token?hub=a": ok,
 		"//evil.example.com": !ok, `/\evil.example.com`: !ok, "/\t/evil.example.com": !ok, "\n//evil": !ok, "renew": !ok,
 		"/a b": !ok, "/a#b": !ok, "/a\x7f": !ok, "https://evil.example.com/": !ok, "javascript:alert(1)": !ok,
+		"/coveo/*": !ok, "/coveo/{rest...}": !ok, "/coveo/:rest": !ok, "/coveo/../token": !ok, "/coveo/.": !ok,
+		"/coveo/token?next=/../:a*": ok, "/.well-known/coveo:token": ok, "/coveo...": ok,
 	} {
 		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {
 			_, err := searchtoken.New(validConfig(func(c *searchtoken.Config) { c.RenewURL = url }))

@@ -11,7 +11,7 @@ import (
 
 // CSP adds to policy, the application's own Content-Security-Policy, what front
 // end f needs on this page, and nothing else. The options are those that f's
-// template function is called with:
+// template function is called with, without the id of an IPX:
 //
 //	policy, err := page.CSP("default-src 'self'; object-src 'none'", searchtoken.Atomic)
 //	…
@@ -74,7 +74,8 @@ func (p *Page) cspRequirements(f FrontEnd, pairs []string) ([]csp.Requirement, e
 		return nil, err
 	}
 	if !base64Nonce.MatchString(p.Nonce) {
-		return nil, errors.New("searchtoken: CSP: the page has no nonce, or one that is not base64: set Route.Nonce")
+		return nil, errors.New("searchtoken: CSP: the page has no nonce, or one that is not base64: set Route.Nonce," +
+			" and put the middleware that makes the nonce outside of Handler")
 	}
 	allow := func(directive string, sources ...string) csp.Requirement {
 		return csp.Requirement{Directive: directive, Sources: sources}

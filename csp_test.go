@@ -241,7 +241,8 @@ func TestCSPOfAPageWithoutATokenAddsNothing(t *testing.T) {
 
 func TestCSPRefusesWhatCannotStandInAPolicy(t *testing.T) {
 	const (
-		noNonce  = "searchtoken: CSP: the page has no nonce, or one that is not base64: set Route.Nonce"
+		noNonce = "searchtoken: CSP: the page has no nonce, or one that is not base64: set Route.Nonce," +
+			" and put the middleware that makes the nonce outside of Handler"
 		noSource = " is not a valid source: its host must be a name or an IPv4 address"
 	)
 	token := searchtoken.Token{Value: "a.b.c"}
@@ -253,11 +254,11 @@ func TestCSPRefusesWhatCannotStandInAPolicy(t *testing.T) {
 		options  []string
 		want     string
 	}{
-		{"unknown front end", page, "atomic", nil, `searchtoken: unknown front end "atomic"`},
+		{"unknown front end", page, "atomic", nil, `searchtoken: unknown front end "atomic"; use a constant, for example searchtoken.Atomic`},
 		{
 			name: "long name of a front end", page: page,
 			frontEnd: searchtoken.FrontEnd(strings.Repeat("x", 400)),
-			want:     `searchtoken: unknown front end "` + strings.Repeat("x", 300) + `…"`,
+			want:     `searchtoken: unknown front end "` + strings.Repeat("x", 300) + `…"; use a constant, for example searchtoken.Atomic`,
 		},
 		{
 			name: "unknown option", page: page, frontEnd: searchtoken.Atomic,
@@ -267,12 +268,12 @@ func TestCSPRefusesWhatCannotStandInAPolicy(t *testing.T) {
 		{
 			name: "an option of IPX", page: page, frontEnd: searchtoken.IPX,
 			options: []string{"assets", "https://cdn.example.com"},
-			want:    `searchtoken: coveoIPX: takes no options`,
+			want:    `searchtoken: coveoIPX: takes no options; CSP does not need the id`,
 		},
 		{
 			name: "an option of the IPX builder", page: page, frontEnd: searchtoken.IPXBuilder,
 			options: []string{"id"},
-			want:    `searchtoken: coveoIPXBuilder: takes no options`,
+			want:    `searchtoken: coveoIPXBuilder: takes no options; CSP does not need the id`,
 		},
 		{
 			name: "bad option", page: page, frontEnd: searchtoken.JSUI, options: []string{"lazy", "yes"},

@@ -101,7 +101,7 @@ func checkBaseURL(s string) error {
 	_, portErr := strconv.ParseUint(cmp.Or(u.Port(), "443"), 10, 16)
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("must be https, or http on loopback")
+		return errors.New("must start with https://, or http:// on loopback")
 	case !isHost(u.Hostname()), portErr != nil:
 		return errors.New("must have a host, as in https://host or https://host:8443")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):

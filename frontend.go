@@ -91,9 +91,10 @@ func parseOptions(f FrontEnd, pairs []string) (options, error) {
 	defaults, ok := optionDefaults[f]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("searchtoken: unknown front end %q", redact.Truncate(string(f)))
+		return nil, fmt.Errorf("searchtoken: unknown front end %q; use a constant, for example searchtoken.Atomic",
+			redact.Truncate(string(f)))
 	case len(defaults) == 0 && len(pairs) > 0:
-		return nil, fmt.Errorf("searchtoken: %s: takes no options", f)
+		return nil, fmt.Errorf("searchtoken: %s: takes no options; CSP does not need the id", f)
 	case len(pairs)%2 != 0:
 		return nil, fmt.Errorf("searchtoken: %s: options must be pairs of a name and a value; the names are %s",
 			f, defaults.names())

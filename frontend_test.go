@@ -412,7 +412,7 @@ func TestBadArgumentsEndTheTemplateWithAnError(t *testing.T) {
 		{`{{coveoJSUI . "assets" "http://evil.com"}}`, noURL + `must be https; http is allowed on loopback only`},
 		{`{{coveoJSUI . "assets" "https://a.com/b"}}`, noURL + `must be an origin, without a path`},
 		{`{{coveoJSUI . "assets" "https://a.com/"}}`, noURL + `must be an origin, without a path`},
-		{`{{coveoJSUI . "assets" "//evil.com"}}`, noURL + `must be https, or http on loopback`},
+		{`{{coveoJSUI . "assets" "//evil.com"}}`, noURL + `must start with https://, or http:// on loopback`},
 		{`{{coveoIPX . ""}}`, `searchtoken: coveoIPX: ""` + notAnID},
 		{`{{coveoIPX . "a/b"}}`, `searchtoken: coveoIPX: "a/b"` + notAnID},
 		{

@@ -31,22 +31,25 @@ func (m *Middleware) checkOrigin(r *http.Request) error {
 	if m.origin.Check(&post) == nil {
 		return nil
 	}
-	from := cmp.Or(origin, r.Referer(), r.Header.Get("Sec-Fetch-Site"))
-	if u, err := url.Parse(from); err == nil && u.Host != "" {
-		from = u.Host
+	from := fmt.Sprintf("has Sec-Fetch-Site %q", redact.Text(r.Header.Get("Sec-Fetch-Site")))
+	if page := cmp.Or(origin, r.Referer()); page != "" {
+		from = fmt.Sprintf("has Origin %q", redact.Text(page))
+		if u, err := url.Parse(page); err == nil && u.Host != "" {
+			from = fmt.Sprintf("comes from a page of %q", redact.Text(u.Host))
+		}
 	}
-	return &originError{from: redact.Text(from), host: redact.Text(r.Host)}
+	return &originError{from: from, host: redact.Text(r.Host)}
 }
 
 // originError says that a request comes from a page of another origin. Its
 // texts are redacted, because a visitor chooses them.
 type originError struct {
-	from string // the host of the page, or what else is known of it
+	from string // what is known of the page, as the predicate of a sentence
 	host string // the Host of the request
 }
 
 func (e *originError) Error() string {
-	return fmt.Sprintf("searchtoken: the request comes from a page of %q, and its Host is %q", e.from, e.host)
+	return fmt.Sprintf("searchtoken: the request %s, and its Host is %q", e.from, e.host)
 }
 
 // originHint returns the hint for the log line about an originError, as an

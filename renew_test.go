@@ -191,10 +191,11 @@ func TestRenewHandlerAnswersWithAllThatAFrontEndNeeds(t *testing.T) {
 func TestEveryRefusedRenewalIsReported(t *testing.T) {
 	const hint = ` hint="if both are this site, let the reverse proxy pass the Host header on;` +
 		` if the page is of another site of yours, add its origin to Route.TrustedOrigins"`
-	origin := func(from string) string {
-		return `reason=origin route=search error="searchtoken: renewal refused: the request comes from a page of \"` + from +
+	origin := func(from, value string) string {
+		return `reason=origin route=search error="searchtoken: renewal refused: the request ` + from + ` \"` + value +
 			`\", and its Host is \"example.com\""` + hint
 	}
+	const page = "comes from a page of"
 	for _, tt := range []struct {
 		name    string
 		method  string
@@ -216,32 +217,32 @@ func TestEveryRefusedRenewalIsReported(t *testing.T) {
 		},
 		{
 			name: "Origin", method: "POST", headers: map[string]string{"Origin": "https://app.example.com:8443"},
-			want: origin("app.example.com:8443"),
+			want: origin(page, "app.example.com:8443"),
 		},
 		{
 			name: "Origin of a page in a sandbox", method: "POST", headers: map[string]string{"Origin": "null"},
-			want: origin("null"),
+			want: origin("has Origin", "null"),
 		},
 		{
 			name: "Referer", method: "GET", headers: map[string]string{"Referer": "http://www.example.com/?user=jsmith"},
-			want: origin("www.example.com"),
+			want: origin(page, "www.example.com"),
 		},
 		{
 			name: "Referer and Sec-Fetch-Site", method: "GET",
 			headers: map[string]string{"Sec-Fetch-Site": "same-site", "Referer": "https://www.example.com/"},
-			want:    origin("www.example.com"),
+			want:    origin(page, "www.example.com"),
 		},
 		{
 			name: "Sec-Fetch-Site alone", method: "GET", headers: map[string]string{"Sec-Fetch-Site": "cross-site"},
-			want: origin("cross-site"),
+			want: origin("has Sec-Fetch-Site", "cross-site"),
 		},
 		{
 			name: "Origin that is a secret", method: "POST", headers: map[string]string{"Origin": "https://" + apiKey + "\n" + secret},
-			want: origin("https://[redacted] [redacted]"),
+			want: origin("has Origin", "https://[redacted] [redacted]"),
 		},
 		{
 			name: "long Origin", method: "POST", headers: map[string]string{"Origin": "https://" + strings.Repeat("a", 1000)},
-			want: origin(strings.Repeat("a", 300) + "…"),
+			want: origin(page, strings.Repeat("a", 300)+"…"),
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -59,6 +60,13 @@ func (cfg *Config) validate() error {
 	if len(option.InitAddress) == 0 {
 		bad("Client.InitAddress", `is required, for example "localhost:6379"`)
 	}
+	dials := option.DialFn != nil || option.DialCtxFn != nil // another network than TCP
+	for i, address := range option.InitAddress {
+		// The address may be a URL with a password.
+		if _, port, err := net.SplitHostPort(address); !dials && (err != nil || port == "") {
+			bad(fmt.Sprintf("Client.InitAddress[%d]", i), `is not host:port, for example "localhost:6379"; rueidis.ParseURL reads a URL`)
+		}
+	}
 	if option.DisableCache || option.AlwaysRESP2 {
 		bad("Client.DisableCache, Client.AlwaysRESP2", "must be false: Redis has to send invalidation messages")
 	}
@@ -82,7 +90,7 @@ func (cfg *Config) validate() error {
 	}
 	for i, key := range cfg.Secrets {
 		if len(key) != secretSize {
-			bad(fmt.Sprintf("Secrets[%d]", i), fmt.Sprintf("has %d bytes, must have %d", len(key), secretSize))
+			bad(fmt.Sprintf("Secrets[%d]", i), fmt.Sprintf("has %d bytes, must have %d; decode hexadecimal or base64 text first", len(key), secretSize))
 		}
 	}
 	if len(errs) == 0 {

@@ -3,6 +3,7 @@ package rediscache_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,8 @@ func TestNewReportsEveryInvalidField(t *testing.T) {
 		liveness = "Client.Dialer.KeepAlive, Client.ConnWriteTimeout: " +
 			"must not be negative: they bound how long a dead connection is used"
 		noAddress = `Client.InitAddress: is required, for example "localhost:6379"`
+		noPort    = `]: is not host:port, for example "localhost:6379"; rueidis.ParseURL reads a URL`
+		decode    = "; decode hexadecimal or base64 text first"
 		noSecrets = "Secrets: is required: at least one key of 32 random bytes"
 		timeout   = "Timeout: must not be negative; 0 means the default of 250ms"
 	)
@@ -36,10 +39,23 @@ func TestNewReportsEveryInvalidField(t *testing.T) {
 	}{
 		{"valid", func(*config) {}, nil},
 		{"zero Config", func(c *config) { *c = config{} }, []string{noAddress, noSecrets}},
+		{"URL as address", func(c *config) {
+			c.Client.InitAddress = append(c.Client.InitAddress, "redis://:hunter2@localhost:6379")
+		}, []string{"Client.InitAddress[1" + noPort}},
+		{"address without a port", func(c *config) { c.Client.InitAddress = []string{"localhost"} },
+			[]string{"Client.InitAddress[0" + noPort}},
+		{"empty address", func(c *config) { c.Client.InitAddress = []string{""} },
+			[]string{"Client.InitAddress[0" + noPort}},
+		{"socket", func(c *config) {
+			c.Client.InitAddress = []string{"/run/redis.sock"}
+			c.Client.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+				return nil, errors.New("no socket")
+			}
+		}, nil},
 		{"short secret", func(c *config) { c.Secrets = append(c.Secrets, []byte("hunter2")) },
-			[]string{"Secrets[1]: has 7 bytes, must have 32"}},
+			[]string{"Secrets[1]: has 7 bytes, must have 32" + decode}},
 		{"long secret", func(c *config) { c.Secrets[0] = make([]byte, 33) },
-			[]string{"Secrets[0]: has 33 bytes, must have 32"}},
+			[]string{"Secrets[0]: has 33 bytes, must have 32" + decode}},
 		{"DisableCache", func(c *config) { c.Client.DisableCache = true }, []string{caching}},
 		{"AlwaysRESP2", func(c *config) { c.Client.AlwaysRESP2 = true }, []string{caching}},
 		{"SendToReplicas", func(c *config) { c.Client.SendToReplicas = func(rueidis.Completed) bool { return true } },
