@@ -98,8 +98,10 @@ func (e *APIError) hint() string {
 		return "is the organization paused?"
 	case e.StatusCode == http.StatusNotFound || says("organizationnotfound", "organization does not exist", "unknown organization"):
 		return "are OrganizationID, Environment and PlatformURL right?"
+	case denied && says("firewall"):
+		return ""
 	case denied:
-		return "is it a key of the Authenticated search template, and of this organization?"
+		return "is the API key one of the Authenticated search template, and of this organization?"
 	case e.StatusCode >= 300 && e.StatusCode < 400:
 		return "does another server than Coveo answer at PlatformURL, or a proxy on the way?"
 	}

@@ -39,7 +39,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{"clock that differs a little", answer(200, token, 110*time.Second), ""},
 		{"clock that is behind", answer(200, token, 10*time.Minute), "the clock of this machine is 10m"},
 		{"clock that is ahead", answer(200, token, -10*time.Minute), "ahead of Coveo's"},
-		{"wrong key", answer(401, `{"message":"Invalid access token."}`, 0), "is it a key of the Authenticated search template"},
+		{"wrong key", answer(401, `{"message":"Invalid access token."}`, 0), "is the API key one of the Authenticated search template"},
 		{"answer without a token", answer(200, `{}`, 0), "searchtoken: Check: Coveo answered 200 OK"},
 		{"throttled", answer(429, `{}`, 0), "searchtoken: Check: Coveo answered 429 Too Many Requests"},
 		{
@@ -131,7 +131,7 @@ func TestCheckAgainstTheStandIn(t *testing.T) {
 	defer platform.Close()
 	for _, tt := range []struct{ name, organization, key, want string }{
 		{"right", searchtokentest.DefaultOrganizationID, searchtokentest.DefaultAPIKey, ""},
-		{"wrong key", searchtokentest.DefaultOrganizationID, apiKey, "is it a key of the Authenticated search template"},
+		{"wrong key", searchtokentest.DefaultOrganizationID, apiKey, "is the API key one of the Authenticated search template"},
 		{"wrong organization", "other", searchtokentest.DefaultAPIKey, "are OrganizationID, Environment and PlatformURL right?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -957,7 +957,7 @@ func TestSecretsOfAFileMayEndWithANewline(t *testing.T) {
 // TestHintNamesTheLikelyCauseOfARefusal looks for the hint in the log line of a
 // failed fetch.
 func TestHintNamesTheLikelyCauseOfARefusal(t *testing.T) {
-	const key = "is it a key of the Authenticated search template, and of this organization?"
+	const key = "is the API key one of the Authenticated search template, and of this organization?"
 	for _, tt := range []struct {
 		name, body string
 		status     int
@@ -976,6 +976,7 @@ func TestHintNamesTheLikelyCauseOfARefusal(t *testing.T) {
 			"are OrganizationID, Environment and PlatformURL right?",
 		},
 		{"redirect", ``, 302, "does another server than Coveo answer at PlatformURL, or a proxy on the way?"},
+		{"refusal of a firewall", `{"message":"Blocked by the firewall."}`, 403, ""},
 		{"request that Coveo refuses", `{"message":"The filter has expired."}`, 400, ""},
 		{"throttled", `{}`, 429, ""},
 		{"down", `{}`, 503, ""},

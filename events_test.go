@@ -195,7 +195,7 @@ func TestLogLevels(t *testing.T) {
 				failed := `level=` + tt.level + ` msg="searchtoken: fetching a token failed" event=fetch route=search` +
 					` error="searchtoken: ` + tt.text + `"`
 				if tt.level == "ERROR" {
-					failed += ` hint="is it a key of the Authenticated search template, and of this organization?"`
+					failed += ` hint="is the API key one of the Authenticated search template, and of this organization?"`
 				}
 				want := []string{failed}
 				if tt.heldBack {
