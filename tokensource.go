@@ -29,7 +29,7 @@ type tokenSource struct {
 	reporter *reporter
 
 	// Lock order: flights, then breaker or renewals. No other locks nest.
-	flights  *flight.Group[UserKey, fetchKey, fetchResult]
+	flights  *flight.Group[UserKey, Key, epoch, fetchResult]
 	breaker  breaker.Breaker[UserKey, fetchKey]
 	renewals renewalLimits
 }
@@ -41,7 +41,7 @@ func newTokenSource(cfg *Config) *tokenSource {
 	return &tokenSource{
 		issuer: cfg.Issuer, claimer: claimer, limiter: limiter,
 		store: newStore(cfg.Cache, r), reporter: r,
-		flights: flight.New[UserKey, fetchKey, fetchResult](cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
+		flights: flight.New[UserKey, Key, epoch, fetchResult](cmp.Or(cfg.MaxInFlight, defaultMaxInFlight)),
 	}
 }
 
@@ -131,7 +131,7 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 		kind = EventRenew
 	}
 	shared := *r // r itself must not escape: hits would allocate it
-	result, leader, err = s.flights.Wait(ctx, r.key.User, fetchKey{r.key, found.epoch}, func() (flight.Func[fetchResult], error) {
+	result, leader, err = s.flights.Wait(ctx, r.key.User, r.key, found.epoch, func() (flight.Func[fetchResult], error) {
 		return s.newFetch(&shared, found.epoch, kind)
 	})
 	r.renewalAllowed = shared.renewalAllowed
@@ -145,7 +145,7 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 // one.
 func (s *tokenSource) refresh(ctx context.Context, r *tokenRequest, e epoch) {
 	shared := *r
-	s.flights.Background(ctx, r.key.User, fetchKey{r.key, e}, func() (flight.Func[fetchResult], error) {
+	s.flights.Background(ctx, r.key.User, r.key, e, func() (flight.Func[fetchResult], error) {
 		return s.newFetch(&shared, e, EventRefresh)
 	})
 }

@@ -18,7 +18,7 @@ import (
 
 // group is a Group whose calls take a second, and return their number and key.
 type group struct {
-	*flight.Group[string, string, string]
+	*flight.Group[string, string, string, string]
 	began time.Time
 
 	mu   sync.Mutex
@@ -32,7 +32,7 @@ type group struct {
 func bubble(t *testing.T, limit int, test func(g *group)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		test(&group{Group: flight.New[string, string, string](limit), began: time.Now()})
+		test(&group{Group: flight.New[string, string, string, string](limit), began: time.Now()})
 		time.Sleep(time.Minute) // for the calls in flight
 	})
 }
@@ -77,12 +77,14 @@ func ownerOf(key string) string {
 	return owner
 }
 
-// wait is Wait for a visitor with this much patience.
+// wait is Wait for a visitor with this much patience. "ann/x@2" is the key
+// "ann/x" in the epoch "2".
 func (g *group) wait(key string, patience time.Duration) result {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	began := time.Now()
-	value, leader, err := g.Wait(ctx, ownerOf(key), key, g.run(key))
+	key, epoch, _ := strings.Cut(key, "@")
+	value, leader, err := g.Wait(ctx, ownerOf(key), key, epoch, g.run(key))
 	return result{Value: value, Leader: leader, Waited: time.Since(began), Err: err}
 }
 
@@ -331,7 +333,7 @@ func TestBackgroundNeverQueues(t *testing.T) {
 					synctest.Wait()
 				}
 				started := false
-				g.Background(context.Background(), "a", "a", func() (flight.Func[string], error) {
+				g.Background(context.Background(), "a", "a", "", func() (flight.Func[string], error) {
 					started = true
 					run, _ := g.run("a")()
 					return run, tt.err
@@ -350,7 +352,7 @@ func TestBackgroundNeverQueues(t *testing.T) {
 
 func TestABackgroundCallIsSharedByWaiters(t *testing.T) {
 	bubble(t, 1, func(g *group) {
-		g.Background(context.Background(), "a", "a", g.run("a"))
+		g.Background(context.Background(), "a", "a", "", g.run("a"))
 		time.Sleep(500 * ms)
 		if diff := cmp.Diff(result{"a1", false, 500 * ms, nil}, g.wait("a", forever)); diff != "" {
 			t.Errorf("Wait() (-want +got):\n%s", diff)
@@ -360,8 +362,8 @@ func TestABackgroundCallIsSharedByWaiters(t *testing.T) {
 
 func TestABackgroundCallThatLosesItsSlotIsDropped(t *testing.T) {
 	bubble(t, 1, func(g *group) {
-		g.Background(context.Background(), "a", "a", g.run("a")) // neither goroutine has taken the slot yet
-		g.Background(context.Background(), "b", "b", g.run("b"))
+		g.Background(context.Background(), "a", "a", "", g.run("a")) // neither goroutine has taken the slot yet
+		g.Background(context.Background(), "b", "b", "", g.run("b"))
 		time.Sleep(time.Minute)
 		if got := g.calls(); len(got) != 1 {
 			t.Errorf("calls %v, want one of the two", got)
@@ -383,7 +385,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 		}
 	}
 	background := func(g *group) {
-		g.Background(context.Background(), "a", "a", g.run("a"))
+		g.Background(context.Background(), "a", "a", "", g.run("a"))
 		synctest.Wait()
 	}
 	wait := func(g *group, key string, patience time.Duration, want result) func(t *testing.T) {
@@ -447,7 +449,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			check(t)
 		}},
 		{name: "a call that has just begun", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
-			g.Background(context.Background(), "a", "a", g.run("a"))
+			g.Background(context.Background(), "a", "a", "", g.run("a"))
 			shutdown(t, g, forever, 0, nil) // at once, before the call's goroutine runs
 		}},
 		{name: "a queued call that nobody waits for", limit: 1, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
@@ -458,7 +460,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			check(t)
 		}},
 		{name: "a canceled call that goes on", limit: 1, test: func(t *testing.T, g *group) {
-			g.Background(context.Background(), "deaf", "deaf", func() (flight.Func[string], error) {
+			g.Background(context.Background(), "deaf", "deaf", "", func() (flight.Func[string], error) {
 				return func(context.Context, func() bool) string { time.Sleep(time.Second); return "" }, nil
 			})
 			synctest.Wait()
@@ -468,7 +470,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 			shutdown(t, g, 0, 0, nil)
 		}},
 		{name: "nobody joins a canceled call", limit: 8, runs: []string{"a1 at 0s"}, test: func(t *testing.T, g *group) {
-			g.Background(context.Background(), "a", "a", func() (flight.Func[string], error) {
+			g.Background(context.Background(), "a", "a", "", func() (flight.Func[string], error) {
 				return func(context.Context, func() bool) string { time.Sleep(500 * ms); return "canceled" }, nil
 			})
 			synctest.Wait()
@@ -491,7 +493,7 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 		}},
 		{name: "a detached call in the queue", limit: 1, runs: []string{"a1 at 0s", "b2 at 1s"}, test: func(t *testing.T, g *group) {
 			checkA := wait(g, "a", forever, result{"a1", true, 1000 * ms, nil})
-			checkB := wait(g, "b", forever, result{"b2 detached", true, 2000 * ms, nil})
+			checkB := wait(g, "b", forever, result{"b2", true, 2000 * ms, nil})
 			g.Detach("b")
 			shutdown(t, g, forever, 2*time.Second, nil)
 			checkA(t)
@@ -523,8 +525,48 @@ func TestShutdownEndsWhatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
-// TestDetachHidesCallsFromLaterWaiters has ann's calls detached at 500 ms.
-func TestDetachHidesCallsFromLaterWaiters(t *testing.T) {
+// TestEpochsShareQueuedCallsOnly has a waiter join every 100 ms.
+func TestEpochsShareQueuedCallsOnly(t *testing.T) {
+	bubble(t, 1, func(g *group) {
+		waiters := []struct {
+			key  string
+			want result
+		}{
+			{"a@1", result{"a1", true, 1000 * ms, nil}},
+			{"a@1", result{"a1", false, 900 * ms, nil}},
+			{"a@2", result{"a2", true, 1800 * ms, nil}},
+			{"a@3", result{"a2", false, 1700 * ms, nil}},
+			{"a@1", result{"a1", false, 600 * ms, nil}},
+			{"a@2", result{"a2", false, 1500 * ms, nil}},
+			{"a/other@3", result{"a/other3", true, 2400 * ms, nil}},
+			{"a@4", result{"a2", false, 1300 * ms, nil}},
+			{"a/other@4", result{"a/other3", false, 2200 * ms, nil}},
+			{"a@4", result{"a2", false, 1100 * ms, nil}},
+			// At 1 s, a2 begins in the epoch of the last waiter who joined it.
+			{"a@4", result{"a2", false, 1000 * ms, nil}},
+			{"a@4", result{"a2", false, 900 * ms, nil}},
+			{"a@2", result{"a4", true, 2800 * ms, nil}},
+			{"a@5", result{"a4", false, 2700 * ms, nil}},
+		}
+		got := make([]result, len(waiters))
+		var wg sync.WaitGroup
+		for i, w := range waiters {
+			synctest.Wait()
+			wg.Go(func() { got[i] = g.wait(w.key, forever) })
+			time.Sleep(100 * ms)
+		}
+		wg.Wait()
+		for i, w := range waiters {
+			if diff := cmp.Diff(w.want, got[i], compareErrors); diff != "" {
+				t.Errorf("waiter %d, for %s (-want +got):\n%s", i, w.key, diff)
+			}
+		}
+	})
+}
+
+// TestDetachHidesRunningCallsFromLaterWaiters has ann's calls detached at
+// 500 ms.
+func TestDetachHidesRunningCallsFromLaterWaiters(t *testing.T) {
 	type waiter struct {
 		at       time.Duration
 		key      string
@@ -566,15 +608,15 @@ func TestDetachHidesCallsFromLaterWaiters(t *testing.T) {
 			name: "a call in the queue", limit: 1,
 			waiters: []waiter{{0, "bob/x", forever}, {1 * ms, "ann/x", forever}, {600 * ms, "ann/x", forever}},
 			want: []result{
-				{"bob/x1", true, 1000 * ms, nil}, {"ann/x2 detached", true, 1999 * ms, nil}, {"ann/x3", true, 2400 * ms, nil},
+				{"bob/x1", true, 1000 * ms, nil}, {"ann/x2", true, 1999 * ms, nil}, {"ann/x2", false, 1400 * ms, nil},
 			},
-			runs: []string{"bob/x1 at 0s", "ann/x2 at 1s", "ann/x3 at 2s"},
+			runs: []string{"bob/x1 at 0s", "ann/x2 at 1s"},
 		},
 		{
-			name: "a call in the queue that is dropped", limit: 1,
+			name: "a call in the queue whose leader leaves", limit: 1,
 			waiters: []waiter{{0, "bob/x", forever}, {1 * ms, "ann/x", 700 * ms}, {600 * ms, "ann/x", forever}, {900 * ms, "ann/x", forever}},
 			want: []result{
-				{"bob/x1", true, 1000 * ms, nil}, {"", true, 700 * ms, left}, {"ann/x2", true, 1400 * ms, nil}, {"ann/x2", false, 1100 * ms, nil},
+				{"bob/x1", true, 1000 * ms, nil}, {"", true, 700 * ms, left}, {"ann/x2", false, 1400 * ms, nil}, {"ann/x2", false, 1100 * ms, nil},
 			},
 			runs: []string{"bob/x1 at 0s", "ann/x2 at 1s"},
 		},
@@ -622,7 +664,7 @@ func TestACallHasTheLeadersValuesButNotItsDeadline(t *testing.T) {
 		var inCall context.Context
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), contextKey{}, "the leader's"), 100*ms)
 		defer cancel()
-		_, _, err := g.Wait(ctx, "a", "a", func() (flight.Func[string], error) {
+		_, _, err := g.Wait(ctx, "a", "a", "", func() (flight.Func[string], error) {
 			return func(ctx context.Context, _ func() bool) string {
 				inCall = ctx
 				time.Sleep(time.Second) // the leader has left
@@ -650,7 +692,7 @@ func TestWaitReturnsTheCauseOfItsContext(t *testing.T) {
 		cause := errors.New("the visitor left")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		time.AfterFunc(100*ms, func() { cancel(cause) })
-		if _, leader, err := g.Wait(ctx, "a", "a", g.run("a")); !leader || err != cause {
+		if _, leader, err := g.Wait(ctx, "a", "a", "", g.run("a")); !leader || err != cause {
 			t.Errorf("Wait() = %v, %v, want true, %v", leader, err, cause)
 		}
 	})
@@ -692,7 +734,7 @@ func TestACallWithoutAResultEndsItsWait(t *testing.T) {
 							t.Errorf("panic: %v", v)
 						}
 					}()
-					got.Value, got.Leader, got.Err = g.Wait(context.Background(), "a", "a", tt.start)
+					got.Value, got.Leader, got.Err = g.Wait(context.Background(), "a", "a", "", tt.start)
 				}()
 				if diff := cmp.Diff(tt.want, got, compareErrors); diff != "" {
 					t.Errorf("Wait() (-want +got):\n%s", diff)
@@ -714,5 +756,5 @@ func TestNewPanicsWithoutASlot(t *testing.T) {
 			t.Error("New(0) did not panic")
 		}
 	}()
-	flight.New[string, string, string](0)
+	flight.New[string, string, string, string](0)
 }
