@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -89,8 +90,8 @@ type Config struct {
 
 // Route holds what may differ from page to page.
 type Route struct {
-	// Name names the route in events and log lines, for example "search".
-	// Default: empty.
+	// Name names the route in events and log lines, for example "search". It
+	// must be UTF-8 without control characters. Default: empty.
 	Name string
 	// Params are the parameters of the route's tokens: search hub, pipeline,
 	// filter, life and so on. UserIDs must be empty, because Identify decides
@@ -178,6 +179,7 @@ func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
 	case cfg.APIKey != "" || cfg.Credential != nil:
 		faults = append(faults, fault("Issuer, APIKey, Credential", "exclude each other; set one of them"))
 	}
+	faults = append(faults, nilFault("Issuer", cfg.Issuer), nilFault("Cache", cfg.Cache))
 	if cfg.Identify == nil {
 		faults = append(faults, fault("Identify", "is required; SessionEmail makes the most common one"))
 	}
@@ -192,6 +194,9 @@ func (cfg *Config) validate() (platformURL, analyticsURL string, err error) {
 func (r *Route) validate() error {
 	faults := []error{r.Params.validateGrant("Params.")}
 	bad := func(field, reason string) { faults = append(faults, fault(field, reason)) }
+	if reason := nameFault(r.Name); r.Name != "" && reason != "" {
+		bad("Name", reason)
+	}
 	if len(r.Params.UserIDs) > 0 {
 		bad("Params.UserIDs", "must be empty; Identify returns the user")
 	}
@@ -223,6 +228,15 @@ func (r *Route) validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// nilFault returns an error if the value of a field is a nil pointer, whose
+// methods would panic in every request.
+func nilFault(field string, value any) error {
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fault(field, fmt.Sprintf("is a nil %T; check the error of the function that made it, or leave the field out", value))
+	}
+	return nil
 }
 
 // clone returns a copy that shares nothing with r.

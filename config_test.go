@@ -123,6 +123,15 @@ func TestNewNamesEveryFault(t *testing.T) {
 			func(c *config) { c.TrustedOrigins = []string{"https://app.example.com", "http://localhost:3000"} },
 			nil,
 		},
+		{"nil pointer as Cache", func(c *config) { c.Cache = (*searchtoken.MemoryCache)(nil) }, []string{"Cache"}},
+		{
+			"nil pointer as Issuer",
+			func(c *config) { c.APIKey, c.Issuer = "", (*searchtoken.Client)(nil) },
+			[]string{"Issuer"},
+		},
+		{"name of a route", func(c *config) { c.Name = "Suche für Händler" }, nil},
+		{"name of a route with a newline", func(c *config) { c.Name = "search\nlevel=ERROR" }, []string{"Name"}},
+		{"name of a route in Latin-1", func(c *config) { c.Name = "H\xe4ndler" }, []string{"Name"}},
 		{
 			"all at once",
 			func(c *config) {
@@ -130,14 +139,14 @@ func TestNewNamesEveryFault(t *testing.T) {
 					OrganizationID: "a.b", Environment: "x", PlatformURL: "http://example.com",
 					AnalyticsURL: "http://example.com", APIKey: "a b", MaxInFlight: -1,
 					Route: searchtoken.Route{
-						Params:       searchtoken.TokenParams{ValidFor: 1, UserIDs: searchtoken.Email("a").UserIDs},
-						MinRemaining: -1, RefreshBefore: -1, RenewURL: "https://example.com",
+						Params: searchtoken.TokenParams{ValidFor: 1, UserIDs: searchtoken.Email("a").UserIDs},
+						Name:   "\x00", MinRemaining: -1, RefreshBefore: -1, RenewURL: "https://example.com",
 						ProxyURL: "https://example.com", TrustedOrigins: []string{"app.example.com"},
 					},
 				}
 			},
 			[]string{
-				"OrganizationID", "Environment", "PlatformURL", "AnalyticsURL", "Params.ValidFor", "Params.UserIDs",
+				"OrganizationID", "Environment", "PlatformURL", "AnalyticsURL", "Params.ValidFor", "Name", "Params.UserIDs",
 				"MinRemaining", "RefreshBefore", "RenewURL", "ProxyURL", "TrustedOrigins", "APIKey", "Identify", "MaxInFlight",
 			},
 		},

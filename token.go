@@ -175,9 +175,9 @@ func validateUserIDs(ids []UserID) error {
 	return errors.Join(faults...)
 }
 
-// nameFault says what is wrong with the name of an identity or of its provider.
-// encoding/json would turn invalid UTF-8 into another name, and so impersonate
-// another user.
+// nameFault says what is wrong with the name of an identity, of its provider or
+// of a route. encoding/json would turn invalid UTF-8 into another name, and so
+// impersonate another user.
 func nameFault(s string) string {
 	switch {
 	case strings.TrimSpace(s) == "":
