@@ -224,7 +224,7 @@ func (r *Route) validate() error {
 	for _, origin := range r.TrustedOrigins {
 		if !isOrigin(origin) {
 			bad("TrustedOrigins", fmt.Sprintf("%q is not an origin as browsers spell it, such as https://app.example.com: "+
-				"in lower case, without a wildcard, a default port or a slash at its end", redact.Truncate(origin)))
+				"in lower case, without a wildcard, a default port or a slash at its end", redact.Text(origin)))
 		}
 	}
 	return errors.Join(faults...)

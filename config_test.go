@@ -256,6 +256,31 @@ func TestRenewURLMustBeAPathOnThisSite(t *testing.T) {
 	}
 }
 
+// TestAPIKeyInAnotherFieldIsNotShown has the API key in a field that is not its
+// own, as after two variables were mixed up.
+func TestAPIKeyInAnotherFieldIsNotShown(t *testing.T) {
+	type config = searchtoken.Config
+	for field, set := range map[string]func(c *config, value string){
+		"OrganizationID": func(c *config, value string) { c.OrganizationID = value },
+		"Environment":    func(c *config, value string) { c.Environment = searchtoken.Environment(value) },
+		"PlatformURL":    func(c *config, value string) { c.PlatformURL = value },
+		"AnalyticsURL":   func(c *config, value string) { c.AnalyticsURL = value },
+		"RenewURL":       func(c *config, value string) { c.RenewURL = value },
+		"ProxyURL":       func(c *config, value string) { c.ProxyURL = value },
+		"TrustedOrigins": func(c *config, value string) { c.TrustedOrigins = []string{value} },
+	} {
+		for _, value := range []string{apiKey, `"` + apiKey + `"`, "Bearer " + apiKey, apiKey + "\n"} {
+			t.Run(fmt.Sprintf("%s %q", field, value), func(t *testing.T) {
+				_, err := searchtoken.New(validConfig(func(c *config) { set(c, value) }))
+				if diff := cmp.Diff([]string{field}, faultsOf(t, err)); diff != "" {
+					t.Errorf("faults (-want +got):\n%s", diff)
+				}
+				checkHidden(t, fmt.Sprint(err), apiKey)
+			})
+		}
+	}
+}
+
 func TestOrganizationMustBeADNSLabel(t *testing.T) {
 	const ok = true
 	for organization, want := range map[string]bool{

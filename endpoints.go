@@ -61,12 +61,12 @@ func endpoints(
 	case apiKeyStart.MatchString(organization):
 		bad("OrganizationID", "looks like an API key")
 	case !dnsLabel.MatchString(organization):
-		bad("OrganizationID", "%q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Truncate(organization))
+		bad("OrganizationID", "%q is not a DNS label (letters, digits and hyphens, at most 63)", redact.Text(organization))
 	}
 	switch env {
 	case "", EnvProduction, EnvHIPAA, EnvStaging, EnvDevelopment:
 	default:
-		bad("Environment", "%q is not one of prod, hipaa, stg, dev", redact.Truncate(string(env)))
+		bad("Environment", "%q is not one of prod, hipaa, stg, dev", redact.Text(string(env)))
 	}
 	platformURL, analyticsURL = ownEndpoints(organization, env)
 	for _, f := range []struct {

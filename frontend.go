@@ -92,7 +92,7 @@ func parseOptions(f FrontEnd, pairs []string) (options, error) {
 	switch {
 	case !ok:
 		return nil, fmt.Errorf("searchtoken: unknown front end %q; use a constant, for example searchtoken.Atomic",
-			redact.Truncate(string(f)))
+			redact.Text(string(f)))
 	case len(defaults) == 0 && len(pairs) > 0:
 		return nil, fmt.Errorf("searchtoken: %s: takes no options; CSP does not need the id", f)
 	case len(pairs)%2 != 0:
@@ -103,7 +103,7 @@ func parseOptions(f FrontEnd, pairs []string) (options, error) {
 	for pair := range slices.Chunk(pairs, 2) {
 		name, value := pair[0], pair[1]
 		if _, ok := o[name]; !ok {
-			return nil, fmt.Errorf("searchtoken: %s: unknown option %q; the options are %s", f, redact.Truncate(name), o.names())
+			return nil, fmt.Errorf("searchtoken: %s: unknown option %q; the options are %s", f, redact.Text(name), o.names())
 		}
 		if why := optionChecks[name](value); why != "" {
 			return nil, fmt.Errorf("searchtoken: %s: option %q: %s", f, name, why)
@@ -267,7 +267,7 @@ func (p *Page) ipxLoader(f FrontEnd, args []string, collection, loader string) (
 	}
 	id := args[0]
 	if !ipxID.MatchString(id) {
-		return "", fmt.Errorf("searchtoken: %s: %q is not an id (letters, digits, hyphens and underscores)", f, redact.Truncate(id))
+		return "", fmt.Errorf("searchtoken: %s: %q is not an id (letters, digits, hyphens and underscores)", f, redact.Text(id))
 	}
 	if err := p.checkProxy(f); err != nil {
 		return "", err

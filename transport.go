@@ -83,7 +83,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (t *transport) pageFor(r *http.Request) (*Page, error) {
 	if !t.hosts[hostOf(r.URL)] {
 		return nil, fmt.Errorf("searchtoken: Transport: %q is not a host of the Coveo organization, "+
-			"so it gets no token; send this request with another client, or set PlatformURL", redact.Truncate(r.URL.Host))
+			"so it gets no token; send this request with another client, or set PlatformURL", redact.Text(r.URL.Host))
 	}
 	page, ok := FromContext(r.Context())
 	own := &t.page

@@ -38,8 +38,9 @@ var (
 )
 
 // Text returns s without the known secrets and without anything that looks like
-// a secret, truncated as [Truncate] does. Known secrets shorter than three
-// bytes are skipped. Text does not modify known.
+// a secret, as one line. If that is longer than 300 bytes, Text cuts it and adds
+// an ellipsis. Known secrets shorter than three bytes are skipped. Text does not
+// modify known.
 func Text(s string, known ...string) string {
 	s = head(s, known)
 	var secrets []string
@@ -53,7 +54,7 @@ func Text(s string, known ...string) string {
 		found.addSecrets(v.fold(), secrets)
 		found.addPatterns(v)
 	}
-	return Truncate(found.replaceIn(s))
+	return truncate(found.replaceIn(s))
 }
 
 // head returns the part of s to examine, as printable text. If that is not all
@@ -117,10 +118,10 @@ func (found spans) replaceIn(s string) string {
 	return b.String() + s[done:]
 }
 
-// Truncate returns the first 300 bytes of s with a space for each unprintable
+// truncate returns the first 300 bytes of s with a space for each unprintable
 // character, followed by an ellipsis if s is longer. It never cuts a character
-// in two. Use it alone for text that contains no secret.
-func Truncate(s string) string {
+// in two.
+func truncate(s string) string {
 	s = printable(s)
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"

@@ -131,7 +131,7 @@ func TestTextExaminesABoundedPartOfALongText(t *testing.T) {
 	}
 }
 
-func TestTruncate(t *testing.T) {
+func TestTextIsShort(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	tests := []struct{ name, text, want string }{
 		{"empty", "", ""},
@@ -142,16 +142,15 @@ func TestTruncate(t *testing.T) {
 		{"a character before the limit", strings.Repeat("x", 298) + "éy", strings.Repeat("x", 298) + "é…"},
 		{"control characters", "a\r\nb\u2028c", "a  b c"},
 		{"invalid UTF-8", "\xff" + long, "\uFFFD" + long[:297] + "…"},
-		{"an email address", "jsmith@example.com", "jsmith@example.com"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := redact.Truncate(tt.text)
+			got := redact.Text(tt.text)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("Truncate (-want +got):\n%s", diff)
+				t.Errorf("Text (-want +got):\n%s", diff)
 			}
 			if !utf8.ValidString(got) {
-				t.Errorf("Truncate = %q, which is invalid UTF-8", got)
+				t.Errorf("Text = %q, which is invalid UTF-8", got)
 			}
 		})
 	}
