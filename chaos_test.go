@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -334,10 +335,11 @@ func (w *world) logout(u *visitor, s *instance) {
 	defer w.mu.Unlock()
 	w.clock++
 	l.ended = time.Now()
-	for g := range s.backoffs {
-		if g.user == u.name {
-			delete(s.backoffs, g)
+	for _, other := range w.instances {
+		if other != s && l.effect == 0 { // it does not know of the Forget
+			continue
 		}
+		maps.DeleteFunc(other.backoffs, func(g grant, _ *backoff) bool { return g.user == u.name })
 	}
 	delete(s.unforgotten, u.name)
 	if err == nil {
@@ -431,12 +433,9 @@ func (w *world) run(v *visit) {
 	}
 }
 
-// forgets returns the number of Forgets since a call began, or since the fetch
-// that makes the call looked into the Cache.
+// forgets returns the number of Forgets since a visit began. A call belongs to
+// the epoch of the visit that started it, even if its fetch queued meanwhile.
 func (w *world) forgets(began time.Time) (n int) {
-	if w.weather.cacheSlow > 0 {
-		began = began.Add(-slowestCache)
-	}
 	for _, l := range w.logouts {
 		if l.ended.IsZero() || !l.ended.Before(began) {
 			n++
@@ -581,12 +580,12 @@ var callChecks = []struct {
 	// epochs, one of the Cache and one of the instance. A request for which the
 	// Cache fails sees no epoch of the Cache, so that is one more.
 	{"one call at a time", func(s *instance, c *call) string {
-		open, first := 0, c.began
+		open, first := 0, c.visit.began
 		for o := range s.open {
 			if o.visit.grant == c.visit.grant && o.ctx.Err() == nil {
 				open++
-				if o.began.Before(first) {
-					first = o.began
+				if o.visit.began.Before(first) {
+					first = o.visit.began
 				}
 			}
 		}
@@ -802,7 +801,7 @@ func (s *instance) conclude(c *call, resp *http.Response, token string) {
 		return
 	}
 	s.seen["refusals"]++
-	if s.forgets(c.began) == 0 { // a Forget ends the backoff, because the rights may have changed
+	if s.forgets(c.visit.began) == 0 { // a Forget ends the backoff, because the rights may have changed
 		if s.backoffs[g] == nil {
 			s.backoffs[g] = &backoff{}
 		}
