@@ -45,9 +45,9 @@ func newTokenSource(cfg *Config) *tokenSource {
 	}
 }
 
-// fetchKey is what requests must agree on to share a fetch, and what a failure
-// counts for. A Forget begins a key without failures: the user's rights may
-// have changed.
+// fetchKey is what a failure counts for, and what requests must agree on to
+// share a fetch that runs. A Forget begins a key without failures: the user's
+// rights may have changed.
 type fetchKey struct {
 	Key
 	epoch
