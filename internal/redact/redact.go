@@ -38,9 +38,9 @@ var (
 )
 
 // Text returns s without the known secrets and without anything that looks like
-// a secret, as one line. If that is longer than 300 bytes, Text cuts it and adds
-// an ellipsis. Known secrets shorter than three bytes are skipped. Text does not
-// modify known.
+// a secret, as one line. If that is longer than 300 bytes, Text cuts it and
+// adds an ellipsis. Known secrets shorter than three bytes are skipped. Text
+// does not modify known.
 func Text(s string, known ...string) string {
 	s = head(s, known)
 	var secrets []string
