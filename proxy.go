@@ -75,8 +75,9 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // has an ErrorHandler: 400 for malformed parameters or an incomplete body, 401
 // without a user, 403 for another origin or another organization, 404, 413, 415
 // for a body that is neither JSON nor a form, 429 with Retry-After beyond the
-// limits, 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's
-// own 400, 404, 422 and 429 are passed on.
+// limits, 500 if a handler before this one has read the body, otherwise 500,
+// 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's own 400,
+// 404, 422 and 429 are passed on.
 //
 // 64 calls run at a time, and 8 of one user; as many for suggestions, and for
 // analytics events; and 256 streams, 4 of one user. Others wait for a second.

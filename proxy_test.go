@@ -330,6 +330,60 @@ func TestProxySendsAFormThatAMiddlewareHasParsed(t *testing.T) {
 	}
 }
 
+// closedBody is a body that a handler has closed.
+type closedBody struct{}
+
+func (closedBody) Read([]byte) (int, error) { return 0, http.ErrBodyReadAfterClose }
+func (closedBody) Close() error             { return nil }
+
+func TestProxyNoticesThatAMiddlewareHasReadTheBody(t *testing.T) {
+	const json, form = "application/json", "application/x-www-form-urlencoded"
+	read := func(r *http.Request) { io.Copy(io.Discard, r.Body) }
+	type result struct {
+		Status  int
+		Body    string // that Coveo got
+		Outcome searchtoken.Outcome
+	}
+	refused, sent := result{500, "", "error"}, func(body string) result { return result{200, body, "ok"} }
+	for _, tt := range []struct {
+		name, contentType, body string
+		before                  func(r *http.Request)
+		want                    result
+	}{
+		{"read", json, `{"q":"x"}`, read, refused},
+		{"closed", json, `{"q":"x"}`, func(r *http.Request) { r.Body = closedBody{} }, refused},
+		{"closed, of unknown length", json, "", func(r *http.Request) { r.Body, r.ContentLength = closedBody{}, -1 }, refused},
+		{"removed", json, `{"q":"x"}`, func(r *http.Request) { r.Body = http.NoBody }, refused},
+		{"form that was read", form, "q=x", read, refused},
+		{"JSON that was read after a look for a form", json, "{}", func(r *http.Request) { r.FormValue("q"); read(r) }, refused},
+		{"JSON after a look for a form", json, "{}", func(r *http.Request) { r.FormValue("q") }, sent("{}")},
+		{"form that was closed after it was parsed", form, "q=x", func(r *http.Request) { r.FormValue("q"); r.Body = closedBody{} }, sent("q=x")},
+		{"read and put back", json, "{}", func(r *http.Request) { read(r); r.Body = io.NopCloser(strings.NewReader("{}")) }, sent("{}")},
+		{"empty", json, "", read, sent("")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var events events
+			var log logLines
+			u, r := &upstream{}, proxyCall("POST", "/coveo/rest/search/v2", tt.contentType, tt.body)
+			tt.before(r)
+			w := u.proxied(t, searchtoken.Config{Observe: events.observe, Logger: log.logger()}, r)
+			seen := events.takeAll()
+			got := result{w.Code, "", seen[len(seen)-1].Outcome}
+			if len(u.got) > 0 {
+				got.Body = u.got[0].Body
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("answer and what Coveo got (-want +got):\n%s", diff)
+			}
+			const reason = "a handler before this one has read the body"
+			logged := slices.ContainsFunc(log.take(), func(line string) bool { return strings.Contains(line, reason) })
+			if failed := tt.want == refused; strings.Contains(w.Body.String(), reason) != failed || logged != failed {
+				t.Errorf("answer %s, logged %v, want the reason: %v", w.Body, logged, failed)
+			}
+		})
+	}
+}
+
 func TestProxySendsNoBodyWithAGet(t *testing.T) {
 	u := &upstream{}
 	u.proxied(t, searchtoken.Config{}, proxyCall("GET", "/coveo/rest/search/v2/fields", "application/json", "body"))

@@ -115,13 +115,15 @@ func (c *proxyCall) readBody() ([]byte, error) {
 	timer := time.AfterFunc(callTimeout, func() { _ = http.NewResponseController(c.w).SetReadDeadline(time.Now()) })
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.in.Body, maxProxyBody))
 	timer.Stop()
-	if len(body) == 0 {
-		body = []byte(c.in.PostForm.Encode()) // of a middleware that has read the form
+	if len(body) == 0 && len(c.in.PostForm) > 0 { // of a middleware that has read the form
+		body, err = []byte(c.in.PostForm.Encode()), nil
 	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge), len(body) > maxProxyBody:
 		return nil, &proxyError{http.StatusRequestEntityTooLarge, OutcomeRefused, "the body is longer than 1 MiB", 0, nil}
+	case errors.Is(err, http.ErrBodyReadAfterClose), err == nil && len(body) == 0 && c.in.ContentLength > 0:
+		return nil, &proxyError{http.StatusInternalServerError, OutcomeError, "a handler before this one has read the body", 0, nil}
 	case err != nil:
 		return nil, &proxyError{http.StatusBadRequest, OutcomeRefused, "the body is incomplete", 0, nil}
 	case len(body) == 0:
