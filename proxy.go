@@ -169,10 +169,12 @@ func (c *proxyCall) serve() error {
 
 	err := c.forward(&call, timer)
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errTooSlow):
-		return &proxyError{http.StatusGatewayTimeout, OutcomeUnavailable, "Coveo did not answer in time", 0, err}
-	case err != nil && c.in.Context().Err() != nil:
+	case err == nil:
+		return nil
+	case c.in.Context().Err() != nil: // the browser has left, or sends or reads too slowly
 		return newCanceledError(c.in.Context(), call.request.names())
+	case errors.Is(context.Cause(ctx), errTooSlow) && HTTPStatus(err) >= 500:
+		return &proxyError{http.StatusGatewayTimeout, OutcomeUnavailable, "Coveo did not answer in time", 0, err}
 	}
 	return err
 }

@@ -112,9 +112,15 @@ func (c *proxyCall) readBody() ([]byte, error) {
 	}
 	// The server may have no deadline for a browser that does not send its
 	// body.
-	timer := time.AfterFunc(callTimeout, func() { _ = http.NewResponseController(c.w).SetReadDeadline(time.Now()) })
+	expired := make(chan struct{})
+	timer := time.AfterFunc(callTimeout, func() {
+		defer close(expired)
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now())
+	})
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.in.Body, maxProxyBody))
-	timer.Stop()
+	if !timer.Stop() {
+		<-expired // HTTP/2 panics if a deadline is set after the answer
+	}
 	if len(body) == 0 && len(c.in.PostForm) > 0 { // of a middleware that has read the form
 		body, err = []byte(c.in.PostForm.Encode()), nil
 	}
