@@ -3,16 +3,12 @@ package searchtoken
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/searchtoken/searchtoken/internal/breaker"
 	"github.com/searchtoken/searchtoken/internal/limit"
 	"github.com/searchtoken/searchtoken/internal/redact"
 )
@@ -77,7 +73,8 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // for a body that is neither JSON nor a form, 429 with Retry-After beyond the
 // limits, 500 if a handler before this one has read the body, otherwise 500,
 // 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's own 400,
-// 404, 422 and 429 are passed on.
+// 404, 422 and 429 are passed on. One that may contain the token is replaced by
+// an error with the same status.
 //
 // 64 calls run at a time, and 8 of one user; as many for suggestions, and for
 // analytics events; and 256 streams, 4 of one user. Others wait for a second.
@@ -193,7 +190,7 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
 		return err
 	}
-	resp, err := c.transport.RoundTrip(out)
+	resp, token, err := c.transport.send(out)
 	if err != nil {
 		err = redacted(err, append(call.request.names(), out.URL.RawQuery)...) // a transport may name the URL
 		return &proxyError{http.StatusServiceUnavailable, OutcomeUnavailable, "Coveo could not be reached", 0, err}
@@ -209,15 +206,13 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 		return &proxyError{http.StatusBadGateway, OutcomeRefused, "Coveo rejects the token", 0, answer}
 	case resp.StatusCode >= 200 && resp.StatusCode < 300:
 		return c.pass(resp, timer)
-	case slices.Contains(passedStatuses, resp.StatusCode):
-		return cmp.Or(c.pass(resp, timer), error(answer))
+	case !slices.Contains(passedStatuses, resp.StatusCode):
+		return answer
+	case mayContain(resp, token):
+		const reason = "the error of Coveo is not shown, because it may contain the token"
+		return &proxyError{resp.StatusCode, outcomeOf(answer), reason, answer.RetryAfter, answer}
 	}
-	return answer
-}
-
-// passedStatuses are the errors of Coveo that the front ends act on.
-var passedStatuses = []int{
-	http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests,
+	return cmp.Or(c.pass(resp, timer), error(answer))
 }
 
 // acquire waits for the call's turn.
@@ -241,97 +236,6 @@ func (c *proxyCall) acquire(call *pageContext) (release func(), err error) {
 		err = &proxyError{http.StatusTooManyRequests, OutcomeLimited, "too many calls at the same time", maxPatience, nil}
 	}
 	return release, err
-}
-
-// setHeaders sets the headers of every answer.
-func (c *proxyCall) setHeaders() {
-	h := c.w.Header()
-	new(pageContext).setHeaders(h)
-	h.Set("X-Content-Type-Options", "nosniff")
-	policy := "sandbox; default-src 'none'"
-	if c.op != nil && c.op.answer == documentAnswer {
-		policy += "; img-src https: data:; style-src 'unsafe-inline'"
-	}
-	h.Set("Content-Security-Policy", policy)
-}
-
-// answerHeaders are the headers of Coveo's answers that are passed on.
-var answerHeaders = []string{
-	"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Type",
-	"Retry-After", "X-Answer-Id", "X-Request-Id",
-}
-
-// pass passes an answer of Coveo on. Each event of a stream is passed on at
-// once, and sets timer anew.
-func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
-	h := c.w.Header()
-	h["Content-Type"] = nil // so that net/http does not guess it
-	for _, name := range answerHeaders {
-		if values := resp.Header[name]; len(values) > 0 {
-			h[name] = values[:1:1]
-		}
-	}
-	if c.op.answer == streamAnswer {
-		h["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
-	}
-	c.answered = true
-	c.w.WriteHeader(resp.StatusCode)
-	var err error
-	if c.op.answer == streamAnswer {
-		err = c.passEvents(resp.Body, timer)
-	} else {
-		_, err = io.Copy(c.w, resp.Body)
-	}
-	if err != nil {
-		c.cutOff = true
-		return &proxyError{http.StatusBadGateway, OutcomeUnavailable, "the answer of Coveo was cut off", 0, redacted(err)}
-	}
-	return nil
-}
-
-func (c *proxyCall) passEvents(events io.Reader, timer *time.Timer) error {
-	controller := http.NewResponseController(c.w)
-	_ = controller.Flush() // the browser waits for the header
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := events.Read(buf)
-		if n > 0 {
-			timer.Reset(maxSilence)
-			_ = controller.SetWriteDeadline(time.Now().Add(maxSilence))
-			if _, err := c.w.Write(buf[:n]); err != nil {
-				return err
-			}
-			_ = controller.Flush()
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
-// answerError answers with err in the shape of Coveo's errors.
-func (c *proxyCall) answerError(err error) {
-	status, after := HTTPStatus(err), RetryAfter(err)
-	if status == http.StatusServiceUnavailable {
-		after = cmp.Or(after, breaker.FirstRetry)
-	}
-	kind := http.StatusText(status)
-	message := kind
-	var refusal *proxyError
-	if errors.As(err, &refusal) {
-		message = refusal.reason
-	}
-	setRetryAfter(c.w.Header(), after)
-	c.w.Header().Set("Content-Type", "application/json")
-	c.w.WriteHeader(status)
-	_ = json.NewEncoder(c.w).Encode(struct {
-		StatusCode int    `json:"statusCode"`
-		Type       string `json:"type"`
-		Message    string `json:"message"`
-	}{status, strings.ReplaceAll(kind, " ", ""), message})
 }
 
 // operation names the operation in log lines.

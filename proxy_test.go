@@ -1,9 +1,11 @@
 package searchtoken_test
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -578,6 +580,86 @@ func TestProxyAnswersInCoveosShape(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// zipped returns text, compressed by gzip.
+func zipped(text string) string {
+	var b strings.Builder
+	z := gzip.NewWriter(&b)
+	io.WriteString(z, text)
+	z.Close()
+	return b.String()
+}
+
+func TestProxyShowsNoTokenThatAnErrorRepeats(t *testing.T) {
+	const search = "/coveo/rest/search/v2"
+	plain := func(text string) string { return text }
+	for _, tt := range []struct {
+		name, method, path string
+		rejected           int // calls before the error
+		status             int
+		encoding           string
+		encode             func(string) string
+		message            string // of the error; TOKEN is the token of the call
+		passed             bool
+	}{
+		{"another error", "POST", search, 0, 400, "", plain, "bad query", true},
+		{"another error in gzip", "POST", search, 0, 422, "gzip", zipped, "bad query", true},
+		{"nothing", "POST", search, 0, 404, "", plain, "", true},
+		{"header", "POST", search, 0, 400, "", plain, "Authorization: Bearer TOKEN", false},
+		{"header in gzip", "POST", search, 0, 400, "gzip", zipped, "Bearer TOKEN", false},
+		{"after a renewal", "POST", search, 1, 404, "", plain, "Bearer TOKEN", false},
+		{"too many calls", "POST", search, 0, 429, "", plain, "Bearer TOKEN", false},
+		{"event", "POST", "/coveo/rest/v15/analytics/search", 0, 400, "", plain, "Bearer TOKEN", false},
+		{"stream", "GET", streaming, 0, 404, "", plain, "Bearer TOKEN", false},
+		{"far behind", "POST", search, 0, 400, "", plain, strings.Repeat(" ", 1<<20-1000) + "TOKEN", false},
+		{"too long to look", "POST", search, 0, 400, "", plain, strings.Repeat(" ", 1<<20+1), false},
+		{"too long in gzip", "POST", search, 0, 400, "gzip", zipped, strings.Repeat(" ", 1<<20+1), false},
+		{"unknown encoding", "POST", search, 0, 400, "br", plain, "?", false},
+		{"two encodings", "POST", search, 0, 400, "gzip, gzip", zipped, "?", false},
+		{"broken gzip", "POST", search, 0, 400, "gzip", plain, "?", false},
+		{"gzip that is cut off", "POST", search, 0, 400, "gzip", func(s string) string { return zipped(s)[:15] }, "Bearer TOKEN", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := &upstream{}
+			var body string
+			u.answer = func(r *http.Request, n int) *http.Response {
+				if n <= tt.rejected {
+					return reply(401, "application/json", "{}")
+				}
+				body = tt.encode(strings.ReplaceAll(tt.message, "TOKEN", u.bearer()))
+				resp := reply(tt.status, "application/json", body)
+				resp.Header.Set("Content-Length", fmt.Sprint(len(body)))
+				resp.Header.Set("Retry-After", "7")
+				if tt.encoding != "" {
+					resp.Header.Set("Content-Encoding", tt.encoding)
+				}
+				return resp
+			}
+			var log logLines
+			w := u.proxied(t, searchtoken.Config{Logger: log.logger()}, proxyCall(tt.method, tt.path, "application/json", ""))
+			want := http.Header{"Content-Encoding": {tt.encoding}, "Content-Length": {fmt.Sprint(len(body))}}
+			if tt.encoding == "" {
+				delete(want, "Content-Encoding")
+			}
+			if !tt.passed {
+				const message = "the error of Coveo is not shown, because it may contain the token"
+				body = fmt.Sprintf(`{"statusCode":%d,"type":%q,"message":%q}`+"\n",
+					tt.status, strings.ReplaceAll(http.StatusText(tt.status), " ", ""), message)
+				want = http.Header{}
+				if line := log.take(); !strings.Contains(line[len(line)-1], message+": Coveo answered") {
+					t.Errorf("log lines %q", line)
+				}
+			}
+			got := w.Header()
+			maps.DeleteFunc(got, func(name string, _ []string) bool { return !strings.HasPrefix(name, "Content-") })
+			delete(got, "Content-Type")
+			delete(got, "Content-Security-Policy")
+			if diff := cmp.Diff(want, got); diff != "" || w.Code != tt.status || w.Body.String() != body {
+				t.Errorf("status %d, body %.200q, header (-want +got):\n%s", w.Code, w.Body, diff)
 			}
 		})
 	}

@@ -53,30 +53,37 @@ type transport struct {
 }
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, _, err := t.send(r)
+	return resp, err
+}
+
+// send is RoundTrip. It also returns the token that the answer is for.
+func (t *transport) send(r *http.Request) (*http.Response, Token, error) {
 	page, err := t.pageFor(r)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}
-		return nil, err
+		return nil, Token{}, err
 	}
 	resp, err := t.base.RoundTrip(withToken(r, page.Token))
 	if err != nil || !rejectsToken(resp) || (r.GetBody == nil && r.Body != nil && r.Body != http.NoBody) {
-		return resp, err
+		return resp, page.Token, err
 	}
 	token, err := t.renew(r.Context(), page)
 	if err != nil {
-		return resp, nil // the caller gets Coveo's answer
+		return resp, page.Token, nil // the caller gets Coveo's answer
 	}
 	again := withToken(r, token)
 	if r.GetBody != nil {
 		if again.Body, err = r.GetBody(); err != nil {
-			return resp, nil
+			return resp, page.Token, nil
 		}
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, maxRejection) // so that the connection can be used again
 	resp.Body.Close()
-	return t.base.RoundTrip(again)
+	resp, err = t.base.RoundTrip(again)
+	return resp, token, err
 }
 
 // pageFor returns the page whose token r gets.
