@@ -182,14 +182,15 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 	if err != nil {
 		return err
 	}
+	// First, so that calls that wait for a token keep no slot from others.
+	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
+		return err
+	}
 	release, err := c.acquire(call)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
-		return err
-	}
 	resp, token, err := c.transport.send(out)
 	if err != nil {
 		err = redacted(err, append(call.request.names(), out.URL.RawQuery)...) // a transport may name the URL

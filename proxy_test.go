@@ -923,6 +923,32 @@ func TestProxyLimitsCallsAtTheSameTime(t *testing.T) {
 	}
 }
 
+func TestProxyServesAUserWithATokenWhileOthersWaitForTheirs(t *testing.T) {
+	bubble(t, func(h *harness) {
+		h.configure(searchtoken.Config{HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			return reply(200, "application/json", "{}"), nil
+		})}})
+		h.get("ann")
+		h.issuer.slow(9 * time.Second)
+		proxy := h.middleware.ProxyHandler()
+		call := func(user string) (status int) {
+			r, w := query(), httptest.NewRecorder()
+			r.Header.Set("User", user)
+			proxy.ServeHTTP(w, r)
+			return w.Code
+		}
+		for i := range 64 {
+			h.background(func() { call(fmt.Sprint("user", i)) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		if status, waited := call("ann"), time.Since(began); status != 200 || waited != 0 {
+			t.Errorf("status %d after %v, want 200 at once", status, waited)
+		}
+		h.wait()
+	})
+}
+
 func TestProxyReportsWhatFailsWithoutTheVisitorsWords(t *testing.T) {
 	bubble(t, func(h *harness) {
 		u := &upstream{answer: func(_ *http.Request, n int) *http.Response {
