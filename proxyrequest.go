@@ -128,8 +128,8 @@ func (c *proxyCall) readBody() ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge), len(body) > maxProxyBody:
 		return nil, &proxyError{http.StatusRequestEntityTooLarge, OutcomeRefused, "the body is longer than 1 MiB", 0, nil}
-	case errors.Is(err, http.ErrBodyReadAfterClose), err == nil && len(body) == 0 && c.in.ContentLength > 0:
-		return nil, &proxyError{http.StatusInternalServerError, OutcomeError, "a handler before this one has read the body", 0, nil}
+	case wasRead(c.in, body, err):
+		return nil, &proxyError{http.StatusInternalServerError, OutcomeError, errBodyRead.Error(), 0, nil}
 	case err != nil:
 		return nil, &proxyError{http.StatusBadRequest, OutcomeRefused, "the body is incomplete", 0, nil}
 	case len(body) == 0:

@@ -57,10 +57,10 @@ const (
 //
 // An error is answered with its status and standard text, even if the route has
 // an ErrorHandler: 401 without a user, 403 for another origin, 405 for another
-// method, 413 for a body of over 16 KiB, 400 for another body, 429 with
-// Retry-After beyond the limit, and otherwise as [HTTPStatus] says. On plain
-// http, where browsers do not name the origin of a GET, a Referer of another
-// origin is a 403 as well.
+// method, 413 for a body of over 16 KiB, 400 for another body, 500 if a handler
+// before this one has read the body, 429 with Retry-After beyond the limit, and
+// otherwise as [HTTPStatus] says. On plain http, where browsers do not name the
+// origin of a GET, a Referer of another origin is a 403 as well.
 func (m *Middleware) RenewHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -127,9 +127,10 @@ func (e *renewalRefusal) Error() string { return withContext("searchtoken: renew
 func (e *renewalRefusal) Unwrap() error { return e.err }
 
 var (
-	errMethod  = errors.New("the method is neither GET nor POST")
-	errTooLong = errors.New("the body is longer than 16 KiB")
-	errBody    = errors.New(`the body is not {"rejected": "<token>"}`)
+	errMethod   = errors.New("the method is neither GET nor POST")
+	errTooLong  = errors.New("the body is longer than 16 KiB")
+	errBody     = errors.New(`the body is not {"rejected": "<token>"}`)
+	errBodyRead = errors.New("a handler before this one has read the body")
 )
 
 // readRenewal returns the token that the request reports as rejected, if it
@@ -150,10 +151,19 @@ func (m *Middleware) readRenewal(w http.ResponseWriter, r *http.Request) (reject
 	if errors.As(err, &tooLarge) {
 		return "", &renewalRefusal{http.StatusRequestEntityTooLarge, "too_large", errTooLong}
 	}
+	if wasRead(r, data, err) {
+		return "", &renewalRefusal{http.StatusInternalServerError, "body_read", errBodyRead}
+	}
 	if err != nil || !parseRejected(data, &rejected) {
 		return "", &renewalRefusal{http.StatusBadRequest, "body", errBody}
 	}
 	return rejected, nil
+}
+
+// wasRead reports whether a handler before this one has read the body of r.
+// body and err are what reading it returned.
+func wasRead(r *http.Request, body []byte, err error) bool {
+	return errors.Is(err, http.ErrBodyReadAfterClose) || err == nil && len(body) == 0 && r.ContentLength > 0
 }
 
 // parseRejected sets rejected to the token in the body of a renewal, if it has

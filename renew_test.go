@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -155,6 +156,27 @@ func TestRenewHandlerRefusesOtherOriginsMethodsAndBodies(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}
+		})
+	}
+}
+
+func TestRenewHandlerNoticesThatAMiddlewareHasReadTheBody(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(r *http.Request)
+	}{
+		{"read", func(r *http.Request) { io.Copy(io.Discard, r.Body) }},
+		{"closed", func(r *http.Request) { r.Body = closedBody{} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				r := renewal("ann", h.get("ann").Body)
+				tt.before(r)
+				h.log.take()
+				check(h, "status", 500, renew(h.middleware, r).Code)
+				check(h, "log", []string{`level=WARN msg="searchtoken: renewal refused" reason=body_read route=""` +
+					` error="searchtoken: renewal refused: a handler before this one has read the body"`}, h.log.take())
+			})
 		})
 	}
 }
