@@ -24,7 +24,7 @@ func TestFiber(t *testing.T) {
 		c.Type("html", "utf-8")
 		return searchTemplate.Execute(c, c.Locals("coveo"))
 	})
-	app.All("/coveo/token", adaptor.HTTPHandler(detached(coveo.RenewHandler())))
+	app.All("/coveo/token", detached(coveo.RenewHandler()))
 	// end recipe
 
 	for _, tt := range []struct{ method, path, user, want string }{
@@ -82,12 +82,14 @@ func fiberCoveo(coveo *searchtoken.Middleware) fiber.Handler {
 
 // recipe: fiber-detached
 
-// detached calls h without fasthttp's context. That one belongs to another
-// request after the answer, when a token may still be refreshed.
-func detached(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.Background()))
-	})
+// detached adapts h. It gives h the context of c.SetContext instead of
+// fasthttp's, which belongs to another request after the answer, when a token
+// may still be refreshed.
+func detached(h http.Handler) fiber.Handler {
+	return adaptor.HTTPHandlerWithContext(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, _ := adaptor.LocalContextFromHTTPRequest(r)
+		h.ServeHTTP(w, r.WithContext(ctx))
+	}))
 }
 
 // end recipe
@@ -114,7 +116,7 @@ func TestFiberAdaptorLosesThePage(t *testing.T) {
 	// A handler of net/http inside the Middleware is adapted with it.
 	t.Run("handler", func(t *testing.T) {
 		app := fiber.New()
-		app.Get("/search", adaptor.HTTPHandler(detached(coveo.Handler(searchPage))))
+		app.Get("/search", detached(coveo.Handler(searchPage)))
 		got := askFiber(t, app, "GET", "/search", "alice@example.com")
 		check(t, "answer", "200 alice@example.com", got.String())
 		got.expectPrivate(t)
