@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +41,10 @@ type claimsKey struct{}
 
 func identifyByClaims(r *http.Request) (searchtoken.Identity, error) {
 	claims, ok := r.Context().Value(claimsKey{}).(*userClaims)
-	if !ok || claims.Email == "" {
+	switch {
+	case !ok:
+		return searchtoken.Identity{}, errors.New("authenticate does not wrap this route") // 500, and logged
+	case claims == nil || claims.Email == "":
 		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 	}
 	id := searchtoken.Email(claims.Email)
@@ -52,17 +56,18 @@ func identifyByClaims(r *http.Request) (searchtoken.Identity, error) {
 
 // recipe: jwt-middleware
 
-// authenticate puts the claims of a valid bearer token into the context.
+// authenticate puts the claims of a bearer token into the context: nil if the
+// request has no valid one.
 func authenticate(key []byte, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		var claims userClaims
-		_, err := jwt.ParseWithClaims(bearer, &claims, func(*jwt.Token) (any, error) { return key, nil },
+		claims := new(userClaims)
+		_, err := jwt.ParseWithClaims(bearer, claims, func(*jwt.Token) (any, error) { return key, nil },
 			jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
-		if err == nil {
-			r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, &claims))
+		if err != nil {
+			claims = nil
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
 	})
 }
 
@@ -98,6 +103,7 @@ func TestJWT(t *testing.T) {
 			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Authorization", tt.authorization).String())
 		})
 	}
+	check(t, "page without authenticate", "500", visit(t, mux).do("GET /search").String())
 	checkSearchTokenEnds(t, platform, time.Hour)
 }
 
@@ -122,8 +128,13 @@ func TestJWTAuth(t *testing.T) {
 	cfg.Identify = func(r *http.Request) (searchtoken.Identity, error) {
 		token, claims, err := jwtauth.FromContext(r.Context()) // token is a jwt.Token of lestrrat-go/jwx
 		email, _ := claims["email"].(string)
-		if token == nil || err != nil || email == "" {
-			return searchtoken.Identity{}, errors.Join(searchtoken.ErrNoIdentity, err)
+		switch {
+		case token == nil && err == nil:
+			return searchtoken.Identity{}, errors.New("jwtauth.Verifier does not wrap this route") // 500, and logged
+		case err != nil:
+			return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrNoIdentity, err)
+		case email == "":
+			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 		}
 		id := searchtoken.Email(email)
 		id.Expires = token.Expiration() // zero, and without effect, if it has none
@@ -159,6 +170,7 @@ func TestJWTAuth(t *testing.T) {
 			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Cookie", tt.cookie).String())
 		})
 	}
+	check(t, "page without Verifier", "500", visit(t, coveo.Handler(searchPage)).do("GET /search").String())
 	checkSearchTokenEnds(t, platform, time.Hour)
 }
 
@@ -181,16 +193,13 @@ func TestOIDC(t *testing.T) {
 	// recipe: oidc
 	cfg.Identify = func(r *http.Request) (searchtoken.Identity, error) {
 		token, ok := r.Context().Value(idTokenKey{}).(*oidc.IDToken)
-		if !ok {
+		switch {
+		case !ok:
+			return searchtoken.Identity{}, errors.New("no ID token was looked for") // 500, and logged
+		case token == nil:
 			return searchtoken.Identity{}, searchtoken.ErrNoIdentity
 		}
-		var user userInfo
-		if err := token.Claims(&user); err != nil || !user.EmailVerified {
-			return searchtoken.Identity{}, errors.Join(searchtoken.ErrNoIdentity, err)
-		}
-		id := searchtoken.Email(user.Email)
-		id.DisplayName, id.Expires = user.Name, token.Expiry
-		return id, nil
+		return identityOf(token)
 	}
 	// end recipe
 	coveo := newCoveo(t, cfg)
@@ -199,7 +208,7 @@ func TestOIDC(t *testing.T) {
 	mux.Handle("/coveo/token", coveo.RenewHandler())
 	visitor := visit(t, verifyIDToken(verifier, mux))
 
-	sign := func(verified bool, life time.Duration) string {
+	sign := func(verified any, life time.Duration) string {
 		claims, err := json.Marshal(map[string]any{
 			"iss": server.URL, "aud": "site", "sub": "1", "exp": time.Now().Add(life).Unix(),
 			"email": "alice@example.com", "email_verified": verified, "name": "Alice",
@@ -212,6 +221,7 @@ func TestOIDC(t *testing.T) {
 	for _, tt := range []struct{ name, cookie, want string }{
 		{"valid", sign(true, time.Hour), "200 alice@example.com"},
 		{"email not verified", sign(false, time.Hour), "401"},
+		{"claims of another type", sign("true", time.Hour), "401"},
 		{"expired", sign(true, -time.Hour), "401"},
 		{"none", "", "401"},
 	} {
@@ -220,6 +230,7 @@ func TestOIDC(t *testing.T) {
 			check(t, "renewal", tt.want, visitor.do("POST /coveo/token", "Cookie", tt.cookie).String())
 		})
 	}
+	check(t, "page without the middleware", "500", visit(t, mux).do("GET /search").String())
 }
 
 // recipe: oidc-middleware
@@ -234,15 +245,32 @@ type userInfo struct {
 
 // end recipe
 
-// verifyIDToken puts the ID token of a cookie into the context.
+// recipe: oidc-identity
+
+func identityOf(token *oidc.IDToken) (searchtoken.Identity, error) {
+	var user userInfo
+	if err := token.Claims(&user); err != nil {
+		return searchtoken.Identity{}, fmt.Errorf("%w: %w", searchtoken.ErrNoIdentity, err)
+	}
+	if !user.EmailVerified {
+		return searchtoken.Identity{}, searchtoken.ErrNoIdentity
+	}
+	id := searchtoken.Email(user.Email)
+	id.DisplayName, id.Expires = user.Name, token.Expiry
+	return id, nil
+}
+
+// end recipe
+
+// verifyIDToken puts the ID token of a cookie into the context: nil if the
+// request has no valid one.
 func verifyIDToken(verifier *oidc.IDTokenVerifier, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var token *oidc.IDToken
 		if cookie, err := r.Cookie("id_token"); err == nil {
-			if token, err := verifier.Verify(r.Context(), cookie.Value); err == nil {
-				r = r.WithContext(context.WithValue(r.Context(), idTokenKey{}, token))
-			}
+			token, _ = verifier.Verify(r.Context(), cookie.Value)
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), idTokenKey{}, token)))
 	})
 }
 
