@@ -56,12 +56,12 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 //
 //	mux.Handle("/coveo/", coveo.ProxyHandler())
 //
-// It forwards what Coveo's front ends need: queries, suggestions, facets,
-// previews of documents, analytics events, generated answers, recommendations,
-// commerce, insight and case assist. Everything else is answered with 404.
-// Of the request's headers, it forwards none but content type, accepted types,
-// languages and encodings, and the browser's name; Coveo also gets the
-// visitor's address (see Route.ClientIP). A body may have 1 MiB.
+// It forwards the GETs and POSTs that Coveo's front ends need: queries,
+// suggestions, facets, previews of documents, analytics events, generated
+// answers, recommendations, commerce, insight and case assist. Everything else
+// is answered with 404. Of the request's headers, it forwards none but content
+// type, accepted types, languages and encodings, and the browser's name; Coveo
+// also gets the visitor's address (see Route.ClientIP). A body may have 1 MiB.
 //
 // Requests must come from a page of the site itself or of Route.TrustedOrigins.
 // The answer is a page's own: it is never cached, sets no cookie and redirects
@@ -71,10 +71,10 @@ func newProxyResources(transport http.RoundTripper) *proxyResources {
 // has an ErrorHandler: 400 for malformed parameters or an incomplete body, 401
 // without a user, 403 for another origin or another organization, 404, 413, 415
 // for a body that is neither JSON nor a form, 429 with Retry-After beyond the
-// limits, 500 if a handler before this one has read the body, otherwise 500,
-// 502 and 503 as [HTTPStatus] says, and 504 after 30 seconds. Coveo's own 400,
-// 404, 422 and 429 are passed on. One that may contain the token is replaced by
-// an error with the same status.
+// limits, 500 if a handler before this one has read the body, 504 after 30
+// seconds, and otherwise as [HTTPStatus] says. Coveo's own 400, 404, 422 and 429
+// are passed on. One that may contain the token is replaced by an error with
+// the same status.
 //
 // 64 calls run at a time, and 8 of one user; as many for suggestions, and for
 // analytics events; and 256 streams, 4 of one user. Others wait for a second.

@@ -88,8 +88,8 @@ func (c *proxyCall) passEvents(events io.Reader, timer *time.Timer) error {
 	}
 }
 
-// mayContain reports whether an error of Coveo may contain the token, as that of an
-// upstream that repeats the header of the request. What cannot be read may
+// mayContain reports whether an error of Coveo may contain the token, as that of
+// an upstream that repeats the header of the request. What cannot be read may
 // contain it. If not, resp.Body can still be read from its start.
 func mayContain(resp *http.Response, token Token) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxAnswer))
