@@ -147,6 +147,9 @@ type visitor struct {
 	in     bool
 	last   map[grant]string
 	forgot map[*instance]int // the last Forget of each instance, by world.clock
+	// leaving has one logout at a time at each instance: of two that end
+	// together, one fails perhaps, and which of them was last is not known.
+	leaving map[*instance]chan struct{}
 }
 
 // visit is one request.
@@ -201,7 +204,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		seen: map[string]int{},
 	}
 	for n := range chaosVisitors {
-		u := &visitor{name: fmt.Sprintf("user%d@example.com", n), last: map[grant]string{}, forgot: map[*instance]int{}}
+		u := &visitor{name: fmt.Sprintf("user%d@example.com", n), last: map[grant]string{}, forgot: map[*instance]int{}, leaving: map[*instance]chan struct{}{}}
 		session, rec := sessions.NewSession(store, "session"), httptest.NewRecorder()
 		session.Options, session.Values["email"] = store.Options, u.name
 		if err := session.Save(request(""), rec); err != nil {
@@ -211,7 +214,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.visitors = append(w.visitors, u)
 	}
 	for range 2 {
-		w.instances = append(w.instances, w.newInstance(store))
+		s := w.newInstance(store)
+		w.instances = append(w.instances, s)
+		for _, u := range w.visitors {
+			u.leaving[s] = make(chan struct{}, 1)
+		}
 	}
 	return w
 }
@@ -322,6 +329,8 @@ func (w *world) changeWeather() {
 }
 
 func (w *world) logout(u *visitor, s *instance) {
+	u.leaving[s] <- struct{}{}
+	defer func() { <-u.leaving[s] }()
 	l := &logout{}
 	w.mu.Lock()
 	u.in = false
