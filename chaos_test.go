@@ -442,8 +442,7 @@ func (w *world) run(v *visit) {
 	}
 }
 
-// forgets returns the number of Forgets since a visit began. A call belongs to
-// the epoch of the visit that started it, even if its fetch queued meanwhile.
+// forgets returns the number of Forgets since a visit or a call began.
 func (w *world) forgets(began time.Time) (n int) {
 	for _, l := range w.logouts {
 		if l.ended.IsZero() || !l.ended.Before(began) {
@@ -810,7 +809,11 @@ func (s *instance) conclude(c *call, resp *http.Response, token string) {
 		return
 	}
 	s.seen["refusals"]++
-	if s.forgets(c.visit.began) == 0 { // a Forget ends the backoff, because the rights may have changed
+	began := c.began
+	if !s.cacheWell() { // the fetch may not have learned of a Forget while it queued
+		began = c.visit.began
+	}
+	if s.forgets(began) == 0 { // a Forget ends the backoff, because the rights may have changed
 		if s.backoffs[g] == nil {
 			s.backoffs[g] = &backoff{}
 		}

@@ -103,6 +103,13 @@ func (f *fetch) attempt(ctx context.Context, mayCall bool) (result fetchResult, 
 	lookCtx, cancelLook := context.WithTimeout(ctx, fetchTimeout/4)
 	found := f.store.get(lookCtx, f.key.Key)
 	cancelLook()
+	// The user may have been forgotten while the fetch queued.
+	if found.err == nil {
+		f.key.epoch = found.epoch
+	}
+	if f.kind == EventRenew && !f.request.forces(found) {
+		f.kind = EventFetch
+	}
 	switch state := f.request.freshness(found.token, found.at); {
 	case errors.Is(ctx.Err(), context.Canceled): // by Shutdown, because nobody waits
 		return fetchResult{err: newCanceledError(ctx, f.request.names())}, true

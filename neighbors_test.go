@@ -101,6 +101,68 @@ func TestForgetOfAnonymousCostsNoPage(t *testing.T) {
 	}
 }
 
+// TestAQueuedFetchIsOfTheEpochInWhichItBegins has a request of ann start a
+// fetch, which queues behind one for another route until ann is forgotten. A
+// request that comes after the Forget joins it.
+func TestAQueuedFetchIsOfTheEpochInWhichItBegins(t *testing.T) {
+	refused := &searchtoken.APIError{StatusCode: 403}
+	renew := func(h *harness) answer { return h.renew("ann", "ann 1") }
+	page := func(h *harness) answer { return h.get("ann") }
+	type result struct {
+		First, Joined, Next int // statuses; the next request comes after all others
+		Calls               int
+	}
+	for _, tt := range []struct {
+		name    string
+		request func(*harness) answer
+		err     error // of the fetch
+		want    result
+	}{
+		// Nothing is cached after the Forget, so no renewal is forced, and the
+		// limit does not matter.
+		{"renewal", renew, nil, result{200, 200, 200, 3}},
+		{"refusal", page, refused, result{502, 502, 502, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(h *harness) {
+				h.issuer.answer = func(_ context.Context, n int, p searchtoken.TokenParams) (searchtoken.Token, error) {
+					if n > 1 {
+						time.Sleep(time.Second)
+					}
+					if n == 3 && tt.err != nil {
+						return searchtoken.Token{}, tt.err
+					}
+					return tokenFor(n, p), nil
+				}
+				h.configure(searchtoken.Config{MaxInFlight: 4, Cache: struct {
+					searchtoken.Cache
+					limitFunc
+				}{h.memory, func(time.Duration, int) (time.Duration, error) {
+					return 20 * time.Second, nil
+				}}})
+				other, err := h.middleware.With(func(r *searchtoken.Route) { r.Params.SearchHub = "other" })
+				if err != nil {
+					h.Fatal(err)
+				}
+				h.get("ann")
+				if tt.err != nil {
+					h.forget("ann")
+				}
+				h.background(func() { get(other, request("ann")) })
+				h.elapse(100 * time.Millisecond)
+				var got result
+				h.background(func() { got.First = tt.request(h).Status })
+				h.elapse(100 * time.Millisecond)
+				h.forget("ann")
+				h.background(func() { got.Joined = tt.request(h).Status })
+				h.elapse(2 * time.Second)
+				got.Next, got.Calls = page(h).Status, h.issuer.count()
+				check(h, "statuses and calls", tt.want, got)
+			})
+		})
+	}
+}
+
 // TestAccountsThatFailHoldBackNobody has some accounts whose calls end in 500
 // poll every 20 ms, and another user visit every second for ten minutes.
 func TestAccountsThatFailHoldBackNobody(t *testing.T) {

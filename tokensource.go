@@ -126,8 +126,7 @@ func (s *tokenSource) mayFetch(ctx context.Context, r *tokenRequest, now time.Ti
 // none.
 func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (result fetchResult, leader bool, err error) {
 	kind := EventFetch
-	// If the Cache failed, the rejected token may be the cached one.
-	if r.rejected != "" && (found.err != nil || r.freshnessIgnoringRejection(found.token, found.at) != expired) {
+	if r.forces(found) {
 		kind = EventRenew
 	}
 	shared := *r // r itself must not escape: hits would allocate it
@@ -139,6 +138,12 @@ func (s *tokenSource) fetch(ctx context.Context, r *tokenRequest, found found) (
 		r.renewalCounted = r.renewalCounted || result.renewalCounted
 	}
 	return result, leader, r.waitError(ctx, err)
+}
+
+// forces reports whether r asks for another token than one that is still good
+// by its times. If the Cache failed, the rejected token may be the cached one.
+func (r *tokenRequest) forces(found found) bool {
+	return r.rejected != "" && (found.err != nil || r.freshnessIgnoringRejection(found.token, found.at) != expired)
 }
 
 // refresh starts a fetch in the background, unless it is too early for another
