@@ -178,12 +178,14 @@ func (c *proxyCall) serve() error {
 
 // forward calls Coveo within the limits, and passes the answer on.
 func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
-	out, err := c.newRequest(call)
-	if err != nil {
+	// First, so that calls that wait for a token keep no slot from others, and
+	// no body in memory.
+	var err error
+	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
 		return err
 	}
-	// First, so that calls that wait for a token keep no slot from others.
-	if call.page.Token, _, err = c.tokens.find(call, &call.request); err != nil {
+	out, err := c.newRequest(call)
+	if err != nil {
 		return err
 	}
 	release, err := c.acquire(call)
@@ -209,7 +211,11 @@ func (c *proxyCall) forward(call *pageContext, timer *time.Timer) error {
 		return c.pass(resp, timer)
 	case !slices.Contains(passedStatuses, resp.StatusCode):
 		return answer
-	case mayContain(resp, token):
+	}
+	switch hidden, err := mayContain(resp, token); {
+	case err != nil:
+		return newCutOffError(err)
+	case hidden:
 		const reason = "the error of Coveo is not shown, because it may contain the token"
 		return &proxyError{resp.StatusCode, outcomeOf(answer), reason, answer.RetryAfter, answer}
 	}

@@ -673,6 +673,49 @@ func failing(status int) *issuer {
 	return i
 }
 
+// TestProxyPassesNoPartOfAnErrorOn has errors of Coveo that end before their
+// end, or never.
+func TestProxyPassesNoPartOfAnErrorOn(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		body   func(r *http.Request) io.Reader
+		status int
+	}{
+		{"Coveo breaks off", func(*http.Request) io.Reader { return brokenReader{} }, 502},
+		{"Coveo stalls", func(r *http.Request) io.Reader { return hanging("")(r, 1).Body }, 504},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := &upstream{answer: func(r *http.Request, _ int) *http.Response {
+					resp := reply(404, "application/json", "")
+					resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"message":"`), tt.body(r)))
+					return resp
+				}}
+				w := u.proxied(t, searchtoken.Config{}, query())
+				if w.Code != tt.status || strings.Contains(w.Body.String(), "token") {
+					t.Errorf("status %d, body %s, want %d", w.Code, w.Body, tt.status)
+				}
+			})
+		})
+	}
+}
+
+// unreadBody is a body that must not be read.
+type unreadBody struct{ *testing.T }
+
+func (b unreadBody) Read([]byte) (int, error) {
+	b.Error("the body is read")
+	return 0, io.EOF
+}
+
+func TestProxyKeepsNoBodyInMemoryWithoutAToken(t *testing.T) {
+	u, r := &upstream{}, query()
+	r.Body = io.NopCloser(unreadBody{t})
+	if w := u.proxied(t, searchtoken.Config{Issuer: failing(503)}, r); w.Code != 503 {
+		t.Errorf("status %d, want 503", w.Code)
+	}
+}
+
 func TestProxyRenewsARejectedToken(t *testing.T) {
 	const rejected = `{"message":"The provided token is not a valid token.","type":"InvalidToken"}`
 	for _, tt := range []struct {

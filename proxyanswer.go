@@ -60,7 +60,7 @@ func (c *proxyCall) pass(resp *http.Response, timer *time.Timer) error {
 	}
 	if err != nil {
 		c.cutOff = true
-		return &proxyError{http.StatusBadGateway, OutcomeUnavailable, "the answer of Coveo was cut off", 0, redacted(err)}
+		return newCutOffError(err)
 	}
 	return nil
 }
@@ -88,13 +88,18 @@ func (c *proxyCall) passEvents(events io.Reader, timer *time.Timer) error {
 	}
 }
 
+func newCutOffError(err error) *proxyError {
+	return &proxyError{http.StatusBadGateway, OutcomeUnavailable, "the answer of Coveo was cut off", 0, redacted(err)}
+}
+
 // mayContain reports whether an error of Coveo may contain the token, as that of
-// an upstream that repeats the header of the request. What cannot be read may
-// contain it. If not, resp.Body can still be read from its start.
-func mayContain(resp *http.Response, token Token) bool {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxAnswer))
-	if err != nil {
-		return true
+// an upstream that repeats the header of the request. One that is too long or
+// not unzipped may contain it. If not, resp.Body can still be read from its
+// start. The error says that it was cut off.
+func mayContain(resp *http.Response, token Token) (bool, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil || len(body) > maxAnswer {
+		return true, err
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	switch resp.Header.Get("Content-Encoding") {
@@ -102,15 +107,15 @@ func mayContain(resp *http.Response, token Token) bool {
 	case "gzip":
 		unzipped, err := gzip.NewReader(bytes.NewReader(body))
 		if err != nil {
-			return true
+			return true, nil
 		}
 		if body, err = io.ReadAll(http.MaxBytesReader(nil, unzipped, maxAnswer)); err != nil {
-			return true
+			return true, nil
 		}
 	default:
-		return true
+		return true, nil
 	}
-	return bytes.Contains(body, []byte(token.Value))
+	return bytes.Contains(body, []byte(token.Value)), nil
 }
 
 // answerError answers with err in the shape of Coveo's errors.
