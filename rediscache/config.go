@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -63,7 +64,7 @@ func (cfg *Config) validate() error {
 	dials := option.DialFn != nil || option.DialCtxFn != nil // another network than TCP
 	for i, address := range option.InitAddress {
 		// The address may be a URL with a password.
-		if _, port, err := net.SplitHostPort(address); !dials && (err != nil || port == "") {
+		if _, port, err := net.SplitHostPort(address); !dials && (err != nil || port == "" || strings.Contains(address, "/")) {
 			bad(fmt.Sprintf("Client.InitAddress[%d]", i), `is not host:port, for example "localhost:6379"; rueidis.ParseURL reads a URL`)
 		}
 	}

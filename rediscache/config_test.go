@@ -42,6 +42,9 @@ func TestNewReportsEveryInvalidField(t *testing.T) {
 		{"URL as address", func(c *config) {
 			c.Client.InitAddress = append(c.Client.InitAddress, "redis://:hunter2@localhost:6379")
 		}, []string{"Client.InitAddress[1" + noPort}},
+		{"URL without a port", func(c *config) { c.Client.InitAddress = []string{"rediss://cache.example.com/0"} },
+			[]string{"Client.InitAddress[0" + noPort}},
+		{"IPv6", func(c *config) { c.Client.InitAddress = []string{"[::1]:6379"} }, nil},
 		{"address without a port", func(c *config) { c.Client.InitAddress = []string{"localhost"} },
 			[]string{"Client.InitAddress[0" + noPort}},
 		{"empty address", func(c *config) { c.Client.InitAddress = []string{""} },
