@@ -216,10 +216,10 @@ func (r *Route) validate() error {
 		bad("RefreshBefore", fmt.Sprintf("must be more than MinRemaining, %v", minRemaining))
 	}
 	if r.RenewURL != "" && !isLocalPath(r.RenewURL) {
-		bad("RenewURL", `must be a path on this site that browsers ask for, not a pattern, for example "/coveo/token"`)
+		bad("RenewURL", `must be a path on this site that browsers ask for, not a pattern and without the segments . and .., for example "/coveo/token"`)
 	}
 	if r.ProxyURL != "" && (!isLocalPath(r.ProxyURL) || strings.HasSuffix(r.ProxyURL, "/") || strings.Contains(r.ProxyURL, "?")) {
-		bad("ProxyURL", `must be a path on this site that browsers ask for, not a pattern, and without a slash at its end, for example "/coveo"`)
+		bad("ProxyURL", `must be a path on this site that browsers ask for, not a pattern, without the segments . and .. and without a slash at its end, for example "/coveo"`)
 	}
 	for _, origin := range r.TrustedOrigins {
 		if !isOrigin(origin) {
@@ -262,6 +262,7 @@ func isHost(s string) bool { return net.ParseIP(s) != nil || hostName.MatchStrin
 // with a wildcard is the pattern of a router.
 func isLocalPath(s string) bool {
 	path, _, _ := strings.Cut(s, "?")
+	path = strings.ReplaceAll(strings.ToLower(path), "%2e", ".")
 	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '\\' || r == '#' || r == 0x7f }) &&
 		!strings.Contains(path+"/", "/./") && !strings.Contains(path+"/", "/../") &&

@@ -245,6 +245,7 @@ func TestRenewURLMustBeAPathOnThisSite(t *testing.T) {
 		"//evil.example.com": !ok, `/\evil.example.com`: !ok, "/\t/evil.example.com": !ok, "\n//evil": !ok, "renew": !ok,
 		"/a b": !ok, "/a#b": !ok, "/a\x7f": !ok, "https://evil.example.com/": !ok, "javascript:alert(1)": !ok,
 		"/coveo/*": !ok, "/coveo/{rest...}": !ok, "/coveo/:rest": !ok, "/coveo/../token": !ok, "/coveo/.": !ok,
+		"/coveo/%2e%2E/token":       !ok,
 		"/coveo/token?next=/../:a*": ok, "/.well-known/coveo:token": ok, "/coveo...": ok,
 	} {
 		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {

@@ -109,7 +109,7 @@ func ExampleNew_errors() {
 	})
 	fmt.Println(err)
 	// Output:
-	// searchtoken: RenewURL: must be a path on this site that browsers ask for, not a pattern, for example "/coveo/token"
+	// searchtoken: RenewURL: must be a path on this site that browsers ask for, not a pattern and without the segments . and .., for example "/coveo/token"
 	// APIKey: is required, unless Credential is set
 	// Identify: is required; SessionEmail makes the most common one
 }

@@ -101,7 +101,7 @@ type IdentityFunc func(*http.Request) (Identity, error)
 // session by its name alone. If two stores use one name, both get the session
 // of the store that was asked first: give each store another name.
 func SessionIdentity(store sessions.Store, name string, resolve func(*sessions.Session) (Identity, error)) IdentityFunc {
-	noSession := noIdentity("the request has no session %q", name) // once: many visitors have none
+	noSession := noIdentity("the store has no session %q for the request", name)
 	return func(r *http.Request) (Identity, error) {
 		session, err := getSession(store, r, name)
 		switch {

@@ -460,8 +460,8 @@ func TestReasonWhyASessionHasNoUserIsLoggedWithoutValues(t *testing.T) {
 		cookie *http.Cookie
 		want   string
 	}{
-		{"no cookie", nil, `the request has no session \"session\"`},
-		{"another name", &http.Cookie{Name: "other", Value: "x"}, `the request has no session \"session\"`},
+		{"no cookie", nil, `the store has no session \"session\" for the request`},
+		{"another name", &http.Cookie{Name: "other", Value: "x"}, `the store has no session \"session\" for the request`},
 		{"no value", cookieFor(t, store, map[any]any{"user": "jsmith@example.com"}),
 			`the session \"session\" has no email address under the key \"email\"`},
 		{"empty value", cookieFor(t, store, map[any]any{"email": ""}),

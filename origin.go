@@ -31,20 +31,29 @@ func (m *Middleware) checkOrigin(r *http.Request) error {
 	if m.origin.Check(&post) == nil {
 		return nil
 	}
-	from := fmt.Sprintf("has Sec-Fetch-Site %q", redact.Text(r.Header.Get("Sec-Fetch-Site")))
-	if page := cmp.Or(origin, r.Referer()); page != "" {
-		from = fmt.Sprintf("has Origin %q", redact.Text(page))
-		if u, err := url.Parse(page); err == nil && u.Host != "" {
-			from = fmt.Sprintf("comes from a page of %q", redact.Text(u.Host))
-		}
+	return &originError{from: pageOf(r.Header), host: redact.Text(r.Host)}
+}
+
+// pageOf says, as the predicate of a sentence, what a request's headers tell of
+// its page. A Referer may contain a query, so only its host is shown.
+func pageOf(h http.Header) string {
+	origin, site := h.Get("Origin"), h.Get("Sec-Fetch-Site")
+	page, err := url.Parse(cmp.Or(origin, h.Get("Referer")))
+	switch {
+	case err == nil && page.Host != "":
+		return fmt.Sprintf("comes from a page of %q", redact.Text(page.Host))
+	case origin != "":
+		return fmt.Sprintf("has Origin %q", redact.Text(origin))
+	case site != "":
+		return fmt.Sprintf("has Sec-Fetch-Site %q", redact.Text(site))
 	}
-	return &originError{from: from, host: redact.Text(r.Host)}
+	return "has a Referer without a host"
 }
 
 // originError says that a request comes from a page of another origin. Its
 // texts are redacted, because a visitor chooses them.
 type originError struct {
-	from string // what is known of the page, as the predicate of a sentence
+	from string // what pageOf returns
 	host string // the Host of the request
 }
 

@@ -255,6 +255,10 @@ func TestEveryRefusedRenewalIsReported(t *testing.T) {
 			want:    origin(page, "www.example.com"),
 		},
 		{
+			name: "Referer without a host", method: "GET", headers: map[string]string{"Referer": "about:blank?user=jsmith"},
+			want: strings.Replace(origin("has a Referer without a host", ""), ` \"\"`, "", 1),
+		},
+		{
 			name: "Sec-Fetch-Site alone", method: "GET", headers: map[string]string{"Sec-Fetch-Site": "cross-site"},
 			want: origin("has Sec-Fetch-Site", "cross-site"),
 		},

@@ -1,8 +1,9 @@
-// Package flight runs at most one call per key at a time and lets everybody
-// who asks for that key share its result.
+// Package flight lets everybody who asks for a key share the result of one
+// call.
 //
-// A call that runs is shared by those who ask in its epoch. A call that queues
-// is shared by all who ask, because it begins after each of them has asked.
+// At most one call per key and epoch runs at a time, for those who ask in that
+// epoch. At most one call per key queues, for all who ask, because it begins
+// after each of them has asked.
 //
 // A call runs on a goroutine that outlives the caller who started it, the
 // leader. Its context has the leader's values, but not the leader's deadline or
@@ -46,7 +47,7 @@ type Group[O, K, E comparable, V any] struct {
 // owner holds the calls of one owner.
 type owner[O, K, E comparable, V any] struct {
 	id      O
-	begun   map[epochKey[K, E]]*call[O, K, E, V] // those that can be joined
+	begun   map[epochKey[K, E]]*call[O, K, E, V] // running calls that can be joined
 	queued  map[K]*call[O, K, E, V]              // the calls in queue
 	queue   []*call[O, K, E, V]
 	running int
