@@ -15,7 +15,9 @@ import (
 // TestWorker is a program that searches for users without their requests.
 func TestWorker(t *testing.T) {
 	cfg, platform := newConfig()
-	cfg.Prepare = func(*http.Request, *searchtoken.TokenParams) error { return errors.New("there is no request") }
+	cfg.Prepare = func(*http.Request, *searchtoken.TokenParams) error {
+		return errors.New("Prepare was called without a request")
+	}
 	base := cfg.HTTPClient.Transport
 
 	// recipe: worker-config
